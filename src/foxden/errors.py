@@ -1,0 +1,96 @@
+"""Every exception that foxden raises to its users.
+
+FoxdenError
+├── SandboxUnavailable      the kernel gave less than the policy asks, and the caller did not accept it
+├── PolicyError             a policy text is wrong, or asks for two things at once
+├── ChildCrashed            a child ended before its work was done
+│   └── LaunchFailed        … before it was ready: which step, which errno
+├── ChildTimeout            a child did not answer before its deadline and was ended
+├── NetworkError            a load or a fetch failed on the network; `.code` in NS_ERROR_… / SSL_ERROR_… names
+├── LoadError               a page or file could not be loaded for a reason that is not the network's
+├── BadMessage              the peer broke a protocol: it is ended
+├── ProtocolMisuse          our own side broke a protocol: a bug in foxden
+└── DenClosed               the den is closed, or closing
+
+Runs in: every process.  Source: docs/reference/errors.md is made from this module.
+"""
+
+from __future__ import annotations
+
+
+class FoxdenError(Exception):
+    """Base of all errors.  `hint` is one line that says what to do, or empty."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class SandboxUnavailable(FoxdenError):
+    """A layer that the policy asks for is not to be had.  `layers`: their names."""
+
+    def __init__(self, message: str, *, layers: tuple[str, ...] = (), hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.layers = layers
+
+
+class PolicyError(FoxdenError):
+    """A policy text is wrong.  The message names the file, the key and the value."""
+
+
+class ChildCrashed(FoxdenError):
+    """A child process ended by itself.  `pid`, `process_type`; `signal` or `exit_code` where known."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        pid: int = 0,
+        process_type: str = "",
+        signal: int | None = None,
+        exit_code: int | None = None,
+        hint: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.pid = pid
+        self.process_type = process_type
+        self.signal = signal
+        self.exit_code = exit_code
+
+
+class LaunchFailed(ChildCrashed):
+    """A child did not become ready.  The message names the step and the errno."""
+
+
+class ChildTimeout(FoxdenError):
+    """A child did not answer before its deadline, and was ended."""
+
+
+class NetworkError(FoxdenError):
+    """The network part of a load failed.  `code`: an NS_ERROR_… or SSL_ERROR_… name; `url`: the hop that failed."""
+
+    def __init__(self, message: str, *, code: str, url: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+        self.url = url
+
+
+class LoadError(FoxdenError):
+    """A page or file could not be loaded.  `code`: one of the names in `model/load_errors`."""
+
+    def __init__(self, message: str, *, code: str, url: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+        self.url = url
+
+
+class BadMessage(FoxdenError):
+    """A peer sent what its protocol does not allow.  The text names protocol, message and field."""
+
+
+class ProtocolMisuse(FoxdenError):
+    """foxden's own side broke a protocol.  A bug: please report it."""
+
+
+class DenClosed(FoxdenError):
+    """The den is closed: nothing more can be asked of it."""

@@ -1,0 +1,149 @@
+"""Pipes on an asyncio loop: the parent's and the socket process's way to hold actor trees.
+
+Runs in: parent, socket process.  Trusts: nothing; never blocks on a peer, never lets one flood its memory.
+Flow: loop says readable → PacketBuffer → ActorTree.receive;  ActorTree → send now, or queue until writable.
+Source: asyncio add_reader / add_writer; docs/concepts/ipc.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from foxden.errors import BadMessage, ChildCrashed, ChildTimeout
+from foxden.ipc.actor import Actor, ActorTree, Why
+from foxden.ipc.codec import describe
+from foxden.ipc.descriptors import close_all
+from foxden.ipc.pipe import PacketBuffer, send_packet
+from foxden.ipc.schema import Message
+
+_BATCH = 16  # packets read from one peer before the loop serves the others
+_QUEUE_MAX = 32 << 20  # bytes queued for a peer that does not read; beyond it the peer is ended
+_shared_buffer = PacketBuffer()  # packets are handled before the next is received, so one serves all pipes
+
+
+class AsyncPipe:
+    """One top-level actor tree on a nonblocking socket.
+
+    `on_closed(why, error)` is called once, after all actors have ended; `error` says what the peer did wrong.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        root: Actor,
+        *,
+        peer: str,
+        on_closed: Callable[[Why, Exception | None], None],
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._loop = loop or asyncio.get_running_loop()
+        self._on_closed = on_closed
+        self._queue: deque[tuple[bytes, list[int]]] = deque()
+        self._queued = 0
+        self.tree = ActorTree(root, self._send, peer=peer)
+        self.closed = False
+        sock.setblocking(False)
+        self._loop.add_reader(self._fd, self._readable)
+
+    def _readable(self) -> None:
+        for _ in range(_BATCH):
+            try:
+                packet, fds = _shared_buffer.receive(self._sock)
+            except (BlockingIOError, InterruptedError):
+                return
+            except BadMessage as error:
+                return self.close(Why.BAD_MESSAGE, error)
+            except OSError:
+                return self.close(Why.PEER_GONE)
+            if not packet:
+                return self.close(Why.PEER_GONE)
+            try:
+                self.tree.receive(packet, fds)
+            except BadMessage as error:
+                return self.close(Why.BAD_MESSAGE, error)
+            except Exception as error:  # a handler of ours failed on this peer's message: the peer ends, we do not
+                return self.close(Why.BAD_MESSAGE, error)
+            if self.closed:
+                return None
+        return None
+
+    def _send(self, packet: bytes, fds: Sequence[int]) -> None:
+        if self.closed:
+            return
+        if not self._queue:
+            try:
+                return send_packet(self._sock, packet, fds)
+            except (BlockingIOError, InterruptedError):
+                self._loop.add_writer(self._fd, self._writable)
+            except OSError:
+                self._loop.call_soon(self.close, Why.PEER_GONE)
+                return None
+        # The descriptors belong to the message object, which may be gone by the time the queue moves.
+        self._queue.append((packet, [os.dup(fd) for fd in fds]))
+        self._queued += len(packet)
+        if self._queued > _QUEUE_MAX:
+            error = BadMessage(f"{self.tree.peer}: does not read: more than {_QUEUE_MAX} bytes wait for it")
+            self._loop.call_soon(self.close, Why.BAD_MESSAGE, error)
+        return None
+
+    def _writable(self) -> None:
+        while self._queue:
+            packet, fds = self._queue[0]
+            try:
+                send_packet(self._sock, packet, fds)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                return self.close(Why.PEER_GONE)
+            close_all(fds)
+            self._queue.popleft()
+            self._queued -= len(packet)
+        self._loop.remove_writer(self._fd)
+        return None
+
+    @property
+    def queued_bytes(self) -> int:
+        return self._queued
+
+    def close(self, why: Why = Why.SHUTDOWN, error: Exception | None = None) -> None:
+        """Close the pipe and end its actors.  A second call does nothing."""
+        if self.closed:
+            return
+        self.closed = True
+        self._loop.remove_reader(self._fd)
+        self._loop.remove_writer(self._fd)
+        for _, fds in self._queue:
+            close_all(fds)
+        self._queue.clear()
+        self._sock.close()
+        self.tree.close(why)
+        self._on_closed(why, error)
+
+
+async def call(actor: Actor, message: Message, *, timeout_s: float | None = None) -> Any:
+    """Send a message that returns something and wait for its reply.
+
+    Raises: ChildCrashed when the actor ends first, ChildTimeout when the reply does not come in time.
+    """
+    waiting: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def arrived(reply: object) -> None:
+        if not waiting.done():
+            waiting.set_result(reply)
+
+    def lost(why: Why) -> None:
+        if not waiting.done():
+            waiting.set_exception(ChildCrashed(f"{describe(type(message))}: no reply: {why.value}"))
+
+    actor.call(message, arrived, lost)
+    try:
+        return await asyncio.wait_for(waiting, timeout_s)
+    except TimeoutError:
+        raise ChildTimeout(f"{describe(type(message))}: no reply within {timeout_s} s") from None

@@ -1,0 +1,159 @@
+"""Pipes of a child that does one thing at a time: a loop that blocks, and sync messages to the parent.
+
+Runs in: children (all but the socket process).  Trusts: nothing; a bad message from a peer ends that pipe.
+Flow: poll → packet → ActorTree.receive; call_sync → send → wait for that reply, keeping what else arrives.
+Source: poll(2); architecture.md "the parent runs one asyncio loop; children block".
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from foxden.errors import BadMessage, ChildCrashed, ProtocolMisuse
+from foxden.ipc.actor import Actor, ActorTree, Why
+from foxden.ipc.codec import Kind, describe, parse_header
+from foxden.ipc.descriptors import close_all
+from foxden.ipc.pipe import PacketBuffer, send_packet
+from foxden.ipc.schema import Message
+
+Closed = Callable[["BlockingPipe", Why, Exception | None], None]
+
+
+class BlockingPipe:
+    """One actor tree on a blocking socket."""
+
+    def __init__(self, sock: socket.socket, root: Actor, *, peer: str, on_closed: Closed | None = None) -> None:
+        sock.setblocking(True)
+        self.sock = sock
+        self.tree = ActorTree(root, self._send, peer=peer)
+        self.closed = False
+        self._on_closed = on_closed
+        self._buffer = PacketBuffer()
+        self._kept: deque[tuple[bytes, list[int]]] = deque()  # arrived while a sync message waited
+
+    def _send(self, packet: bytes, fds: Sequence[int]) -> None:
+        try:
+            send_packet(self.sock, packet, fds)
+        except OSError:
+            if not self.closed:  # the peer is gone: what is left to read will say so
+                self.close(Why.PEER_GONE)
+
+    @property
+    def has_kept(self) -> bool:
+        return bool(self._kept)
+
+    def step(self) -> None:
+        """Handle one packet; blocks until there is one.  Closes the pipe at its end or on a bad message."""
+        if self._kept:
+            data, fds = self._kept.popleft()
+            return self._route(memoryview(data), fds)
+        received = self._receive()
+        if received is not None:
+            self._route(*received)
+        return None
+
+    def _receive(self) -> tuple[memoryview, list[int]] | None:
+        """Block for one packet.  None: the pipe has ended, and is closed."""
+        try:
+            packet, fds = self._buffer.receive(self.sock)
+        except BadMessage as error:
+            self.close(Why.BAD_MESSAGE, error)
+            return None
+        except OSError as error:
+            self.close(Why.PEER_GONE, error)
+            return None
+        if not packet:
+            self.close(Why.PEER_GONE)
+            return None
+        return packet, fds
+
+    def _route(self, packet: memoryview, fds: list[int]) -> None:
+        try:
+            self.tree.receive(packet, fds)
+        except BadMessage as error:
+            self.close(Why.BAD_MESSAGE, error)
+
+    def call_sync(self, actor: Actor, message: Message) -> Any:
+        """Send a sync message and block for its reply.  Raises ChildCrashed when the other side is gone."""
+        if not type(message).sync:
+            raise ProtocolMisuse(f"{describe(type(message))}: not declared sync")
+        replies: list[Any] = []
+        lost: list[Why] = []
+        serial = self.tree.call(actor, message, replies.append, lost.append)
+        while not replies and not lost:
+            self._wait_reply(serial)
+        if replies:
+            return replies[0]
+        raise ChildCrashed(f"{describe(type(message))}: no reply: {lost[0].value}")
+
+    def _wait_reply(self, serial: int) -> None:
+        received = self._receive()
+        if received is None:
+            return
+        packet, fds = received
+        if _is_reply(packet, fds, serial):
+            self._route(packet, fds)
+        else:
+            self._kept.append((bytes(packet), fds))
+
+    def close(self, why: Why = Why.SHUTDOWN, error: Exception | None = None) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        for _, fds in self._kept:
+            close_all(fds)
+        self._kept.clear()
+        self.sock.close()
+        self.tree.close(why)
+        if self._on_closed is not None:
+            self._on_closed(self, why, error)
+
+
+def _is_reply(packet: memoryview, fds: list[int], serial: int) -> bool:
+    try:
+        header = parse_header(packet, len(fds))
+    except BadMessage:
+        return True  # let the tree refuse it
+    return header.kind == Kind.REPLY and header.serial == serial
+
+
+class BlockingLoop:
+    """Serves several pipes in turn until the first one added (the parent's) is closed."""
+
+    def __init__(self) -> None:
+        self._pipes: dict[int, BlockingPipe] = {}
+        self._poll = select.poll()
+        self._main: BlockingPipe | None = None
+
+    def add(self, pipe: BlockingPipe) -> None:
+        self._forget_closed()  # its number may be the new pipe's
+        fd = pipe.sock.fileno()
+        self._pipes[fd] = pipe
+        self._poll.register(fd, select.POLLIN)
+        self._main = self._main or pipe
+
+    def run(self) -> None:
+        """Handle packets until the parent's pipe closes."""
+        while self._main is not None and not self._main.closed:
+            self.step()
+
+    def step(self) -> None:
+        """Block for traffic and handle one packet of each pipe that has some."""
+        self._forget_closed()
+        main = self._main
+        if main is not None and (len(self._pipes) == 1 or main.has_kept):
+            return main.step()  # one pipe: the receive itself blocks, no poll needed
+        for fd, _ in self._poll.poll():
+            pipe = self._pipes.get(fd)
+            if pipe is not None and not pipe.closed:
+                pipe.step()
+        return None
+
+    def _forget_closed(self) -> None:
+        for fd in [fd for fd, pipe in self._pipes.items() if pipe.closed]:
+            self._poll.unregister(fd)
+            del self._pipes[fd]

@@ -1,0 +1,115 @@
+"""Large payloads and rings in memfds: made and sealed by the sender, read without trust by the receiver.
+
+Runs in: every process.  Trusts: seals, which the kernel keeps; never a size that a message names.
+Flow: make_payload(bytes) → Payload in a message → read_payload → bytes.
+Source: memfd_create(2), fcntl(2) "File Sealing".
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+from typing import TypeVar
+
+from foxden.errors import ProtocolMisuse
+from foxden.ipc.descriptors import F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_WRITE
+from foxden.ipc.fields import INLINE_MAX, Payload, SharedMemory
+
+P = TypeVar("P", bound=Payload)
+
+
+def make_payload(kind: type[P], data: bytes) -> P:
+    """Return `data` as a payload: inline when small, else in a sealed memfd that the payload owns."""
+    if len(data) > kind.limit:
+        raise ProtocolMisuse(f"{kind.__name__}: expected at most {kind.limit} bytes, got {len(data)}")
+    if len(data) <= INLINE_MAX // 2:
+        return kind(data)  # half: a packet may hold other fields beside this one
+    memory = SharedMemory(os.memfd_create("foxden-payload", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
+    view = memoryview(data)
+    while view:
+        view = view[os.write(memory.fileno(), view) :]
+    fcntl.fcntl(memory.fileno(), fcntl.F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
+    return kind(memory=memory)
+
+
+def read_payload(payload: Payload) -> bytes:
+    """Return the bytes (copied) and close the memfd.  Its seals and size were checked on arrival."""
+    if payload.memory is None:
+        return payload.data
+    fd = payload.memory.fileno()
+    try:
+        size = os.fstat(fd).st_size
+        if size == 0:
+            return b""
+        with mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ) as view:
+            return view[:]
+    finally:
+        payload.memory.close()
+
+
+class RingWriter:
+    """A ring of shared memory that this process writes and one other may only read.
+
+    The positions travel in messages, never in the memory itself, so neither side has to trust a shared index.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.memory = SharedMemory(os.memfd_create("foxden-ring", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
+        os.ftruncate(self.memory.fileno(), size)
+        self._view = mmap.mmap(self.memory.fileno(), size)
+        seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL
+        fcntl.fcntl(self.memory.fileno(), fcntl.F_ADD_SEALS, seals)
+        self.written = 0  # bytes ever
+        self.consumed = 0
+
+    @property
+    def free(self) -> int:
+        return self.size - (self.written - self.consumed)
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Copy `data` in.  The caller has checked that `free` holds it."""
+        place = self.written % self.size
+        first = min(len(data), self.size - place)
+        self._view[place : place + first] = data[:first]
+        if first < len(data):
+            self._view[: len(data) - first] = data[first:]
+        self.written += len(data)
+
+    def consume(self, count: int) -> None:
+        """The reader has taken `count` bytes.  Raises ValueError when it cannot have."""
+        if not 0 <= count <= self.written - self.consumed:
+            raise ValueError(f"expected at most {self.written - self.consumed} bytes consumed, got {count}")
+        self.consumed += count
+
+    def close(self) -> None:
+        self._view.close()
+        self.memory.close()
+
+
+class RingReader:
+    """The reading end: maps the memory read-only; the size is the kernel's word for it."""
+
+    def __init__(self, memory: SharedMemory) -> None:
+        self.size = os.fstat(memory.fileno()).st_size
+        if self.size == 0:
+            raise ValueError("expected a ring of at least one byte, got an empty memfd")
+        self._view = mmap.mmap(memory.fileno(), self.size, mmap.MAP_SHARED, mmap.PROT_READ)
+        memory.close()
+        self._bytes = memoryview(self._view)
+        self.taken = 0
+
+    def read(self, count: int) -> tuple[memoryview, ...]:
+        """Return the next `count` bytes as one or two views, valid until they are acknowledged."""
+        if not 0 <= count <= self.size:
+            raise ValueError(f"expected at most {self.size} bytes in the ring, got {count}")
+        place = self.taken % self.size
+        first = min(count, self.size - place)
+        self.taken += count
+        head = self._bytes[place : place + first]
+        return (head,) if first == count else (head, self._bytes[: count - first])
+
+    def close(self) -> None:
+        self._bytes.release()
+        self._view.close()

@@ -1,0 +1,77 @@
+"""The OS socket under an endpoint: SOCK_SEQPACKET, one packet a message, descriptors beside it.
+
+Runs in: every process.  Trusts: nothing that arrives; sizes and numbers of descriptors are bounded here.
+Flow: make_pair → one end to another process → send_packet / receive_packet.
+Source: unix(7), cmsg(3): MSG_TRUNC, MSG_CTRUNC, SCM_RIGHTS.
+"""
+
+from __future__ import annotations
+
+import array
+import socket
+from collections.abc import Sequence
+
+from foxden.errors import BadMessage
+from foxden.ipc.codec import MAX_PACKET
+from foxden.ipc.descriptors import close_all
+from foxden.ipc.fields import MAX_DESCRIPTORS, Endpoint
+
+# Room for exactly what a packet may carry: a sender of more gets MSG_CTRUNC, and the surplus is never installed.
+_ANCILLARY = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
+
+
+def make_pair() -> tuple[socket.socket, socket.socket]:
+    """Return two connected ends, both close-on-exec."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def make_endpoints() -> tuple[Endpoint, Endpoint]:
+    """Return two ends that are about to be sent to two processes."""
+    first, second = make_pair()
+    return Endpoint(first.detach()), Endpoint(second.detach())
+
+
+def bind_endpoint(endpoint: Endpoint) -> socket.socket:
+    """Return the socket of an endpoint that has arrived; this process owns it now."""
+    return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=endpoint.detach())
+
+
+def send_packet(sock: socket.socket, packet: bytes, fds: Sequence[int]) -> None:
+    """Send one packet.  Raises BlockingIOError (nonblocking sockets), OSError when the peer is gone."""
+    if fds:
+        sock.sendmsg([packet], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))], socket.MSG_NOSIGNAL)
+    else:
+        sock.send(packet, socket.MSG_NOSIGNAL)
+
+
+class PacketBuffer:
+    """One buffer that packets are received into, again and again."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray(MAX_PACKET + 1)
+        self._view = memoryview(self._bytes)
+        self._parts = [self._bytes]
+
+    def receive(self, sock: socket.socket, flags: int = 0) -> tuple[memoryview, list[int]]:
+        """Return (packet, descriptors); an empty packet is the end of the pipe.
+
+        The view is good until the next call.  Raises BadMessage on a packet too large or with too many
+        descriptors, after closing those that came.
+        """
+        count, ancillary, message_flags, _ = sock.recvmsg_into(
+            self._parts, _ANCILLARY, flags | socket.MSG_CMSG_CLOEXEC
+        )
+        fds = _descriptors(ancillary) if ancillary else []
+        if message_flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC) or count > MAX_PACKET:
+            close_all(fds)
+            what = f"{MAX_DESCRIPTORS} descriptors" if message_flags & socket.MSG_CTRUNC else f"{MAX_PACKET} bytes"
+            raise BadMessage(f"packet: expected at most {what}, got more")
+        return self._view[:count], fds
+
+
+def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    fds = array.array("i")
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    return list(fds)

@@ -1,0 +1,1 @@
+"""What exists: process types, origins, preferences, addresses.  Tables and pure functions, no I/O."""

@@ -1,0 +1,64 @@
+"""What the kernel really gave, layer by layer.
+
+Runs in: the child makes it, the parent checks and shows it; pure.  Trusts: a child's own report is shown as such.
+Flow: sandbox/enforce → Enforcement → PChildProcess.Ready → parent refuses or accepts → ps, support, records.
+Source: shared vocabulary FULL / PARTIAL / NONE, after rust-landlock's RestrictionStatus.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated
+
+import msgspec
+
+
+class Status(enum.Enum):
+    FULL = "FULL"  # the kernel gave everything the policy asks of this layer
+    PARTIAL = "PARTIAL"  # a part of it; the reason says what is missing
+    NONE = "NONE"  # nothing of it
+
+
+class Layer(enum.Enum):
+    """The layers, in the order in which a child puts them on."""
+
+    NAMESPACES = "namespaces"
+    LIMITS = "limits"
+    ROOT = "root"
+    CAPABILITIES = "capabilities"
+    NETWORK = "network"
+    LANDLOCK = "landlock"
+    SECCOMP = "seccomp"
+
+
+class LayerStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    status: Status
+    reason: Annotated[str, msgspec.Meta(max_length=512)] = ""
+
+
+class Enforcement(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One status a layer; a layer that the policy does not ask for is None (absent in JSON)."""
+
+    namespaces: LayerStatus | None = None
+    limits: LayerStatus | None = None
+    root: LayerStatus | None = None
+    capabilities: LayerStatus | None = None
+    network: LayerStatus | None = None
+    landlock: LayerStatus | None = None
+    seccomp: LayerStatus | None = None
+
+    def items(self) -> tuple[tuple[Layer, LayerStatus], ...]:
+        """The layers that were asked for, with what came of them."""
+        pairs = ((layer, getattr(self, layer.value)) for layer in Layer)
+        return tuple((layer, status) for layer, status in pairs if status is not None)
+
+    def missing(self) -> tuple[Layer, ...]:
+        """Layers that are not FULL."""
+        return tuple(layer for layer, status in self.items() if status.status is not Status.FULL)
+
+    def summary(self) -> str:
+        """`FULL`, or the layers that are not, as `PARTIAL(landlock,network)`; `NONE` when nothing was asked."""
+        if not self.items():
+            return "NONE"
+        missing = self.missing()
+        return "FULL" if not missing else f"PARTIAL({','.join(layer.value for layer in missing)})"

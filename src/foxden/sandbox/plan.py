@@ -1,0 +1,61 @@
+"""A sandbox as plain data: everything a child must apply to itself, computed by the parent beforehand.
+
+Runs in: the parent builds it (`build`), the child applies it (`enforce`); pure.  Trusts: the policy.
+Flow: policy text → policy.resolve → plan.build → PChildProcess.Launch → enforce.apply → Enforcement.
+Source: docs/design/tour-of-the-house.md; namespaces(7), landlock(7), seccomp(2), getrlimit(2).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+PlanPath = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+
+
+class Bind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One read-only view of the host in the child's root.  A source that does not exist is left out."""
+
+    source: PlanPath  # absolute, on the host
+    target: PlanPath  # absolute, in the child
+
+
+class LandlockRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    path: PlanPath  # absolute, in the child's root
+    access: Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)]  # LANDLOCK_ACCESS_FS_* bits
+
+
+class LandlockPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Rights that are denied unless a rule grants them.  Bits are those of the newest ABI that foxden knows;
+    `enforce` takes away what the running kernel lacks and says so."""
+
+    handled_fs: Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)]
+    handled_net: Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)]
+    scoped: Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)]
+    rules: Annotated[tuple[LandlockRule, ...], msgspec.Meta(max_length=256)] = ()
+
+
+class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One resource limit, soft and hard alike.  `name`: as in resource.RLIMIT_<NAME>, lower case."""
+
+    name: Literal["as", "data", "stack", "core", "nofile", "fsize", "nproc", "cpu", "memlock"]
+    value: Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
+    own_ids_only: bool = False  # True: counts over all processes of the uid, so only applied in an own user namespace
+
+
+class SandboxPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What one child applies, in the order of `enforcement.Layer`.  None or 0: this layer is not asked for."""
+
+    policy: Annotated[str, msgspec.Meta(max_length=64)]
+    level: Annotated[int, msgspec.Meta(ge=0, le=20)]
+    namespaces: Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)] = 0  # CLONE_NEW* bits
+    empty_root: bool = False
+    binds: Annotated[tuple[Bind, ...], msgspec.Meta(max_length=256)] = ()
+    drop_capabilities: bool = False
+    landlock: LandlockPlan | None = None
+    filter: Annotated[bytes, msgspec.Meta(max_length=4096 * 8)] = b""  # BPF program, 8 bytes an instruction
+    notify: bool = False  # the filter has a verdict for a listener, and a broker serves it
+    limits: Annotated[tuple[Limit, ...], msgspec.Meta(max_length=16)] = ()
+    oom_score_adj: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0
+    own_network: bool = False  # no address of the host is reachable: own net namespace, and no internet socket
