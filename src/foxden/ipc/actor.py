@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any, ClassVar, Generic, TypeVar
 
 from foxden.errors import BadMessage, ProtocolMisuse
@@ -18,6 +19,8 @@ from foxden.ipc.codec import Header, Kind, decode_body, describe, encode, parse_
 from foxden.ipc.descriptors import close_all, verify
 from foxden.ipc.schema import Message, Protocol, Reply, Side
 
+# Plain ints, for the path that every packet takes: looking up a member of an enum costs as much as a comparison.
+_SEND, _CALL, _REPLY, _CONSTRUCT = (int(kind) for kind in (Kind.SEND, Kind.CALL, Kind.REPLY, Kind.CONSTRUCT))
 Send = Callable[[bytes, Sequence[int]], None]
 R = TypeVar("R", bound=Reply)
 A = TypeVar("A", bound="Actor")
@@ -34,16 +37,17 @@ class Why(enum.Enum):
 
 
 class Deferred(Generic[R]):
-    """A reply that a handler will give later.  Resolving it after the actor's end does nothing."""
+    """A reply that a handler will give later, once.  Resolving it after the actor's end does nothing."""
 
     def __init__(self) -> None:
         self._reply: R | None = None
         self._deliver: Callable[[R], None] | None = None
 
     def resolve(self, reply: R) -> None:
-        if self._deliver is None:
-            self._reply = reply
-        else:
+        if self._reply is not None:
+            raise ProtocolMisuse(f"{describe(type(reply))}: resolved twice; a call has one reply")
+        self._reply = reply
+        if self._deliver is not None:
             self._deliver(reply)
 
     def on_resolved(self, deliver: Callable[[R], None]) -> None:
@@ -67,12 +71,13 @@ class Actor:
         cls.protocol, cls.side = protocol, side
         cls._accepted = {n: m for n, m in protocol.messages.items() if side.other in m.senders}
         for message in cls._accepted.values():
-            if message.__name__ not in ("Construct", "Delete") and not hasattr(cls, f"recv_{message.stem}"):
-                raise ProtocolMisuse(f"{cls.__name__}: expected a handler recv_{message.stem}, found none")
+            if message.__name__ not in ("Construct", "Delete") and not hasattr(cls, message.handler):
+                raise ProtocolMisuse(f"{cls.__name__}: expected a handler {message.handler}, found none")
 
     id: int = -1
     manager: Actor | None = None
     tree: ActorTree | None = None
+    managed: dict[int, Actor]
     _seen: int = 0
 
     @property
@@ -124,17 +129,22 @@ class ActorTree:
         self._peer_id = -1 if root.side is Side.PARENT else 0
         self._serial = 0
         self._pending: dict[int, tuple[Actor, type[Reply], Callable[[Any], None], Callable[[Why], None]]] = {}
-        root.id, root.tree = 0, self
+        root.id, root.tree, root.managed = 0, self, {}
 
     def __len__(self) -> int:
         return len(self._actors)
+
+    def rebind(self, send: Send) -> ActorTree:
+        """Go on living over another pipe object of the same socket."""
+        self._send = send
+        return self
 
     # ---- sending
 
     def send(self, actor: Actor, message: Message) -> None:
         if type(message).Returns is not None:
             raise ProtocolMisuse(f"{describe(type(message))}: returns something: use call")
-        self._emit(actor, message, Kind.SEND, 0)
+        self._emit(actor, message, _SEND, 0)
 
     def call(
         self, actor: Actor, message: Message, on_reply: Callable[[Any], None], on_lost: Callable[[Why], None]
@@ -145,7 +155,7 @@ class ActorTree:
         self._serial = serial = (self._serial + 1) & 0xFFFF_FFFF
         self._pending[serial] = (actor, returns, on_reply, on_lost)
         try:
-            self._emit(actor, message, Kind.CALL, serial)
+            self._emit(actor, message, _CALL, serial)
         except BaseException:
             self._pending.pop(serial, None)
             raise
@@ -157,14 +167,17 @@ class ActorTree:
             raise ProtocolMisuse(f"{describe(type(message))} does not construct a {protocol.__name__} here")
         if self.root.side not in message.senders:
             raise ProtocolMisuse(f"{describe(type(message))}: not to be sent by the {self.root.side.value} side")
-        self._own_id += 2
-        self._adopt(actor, manager, self._own_id, message.bit)
-        packet, fds = encode(manager.id, actor.id, protocol.number, Kind.CONSTRUCT, message)
+        new_id = self._own_id + 2
+        self._count_live(manager, protocol, new_id, ProtocolMisuse)
+        packet, fds = encode(manager.id, new_id, protocol.number, _CONSTRUCT, message)
+        self._own_id = new_id
+        self._adopt(actor, manager, new_id, message.bit)  # before sending: that may find the pipe's end
         self._send(packet, fds)
 
-    def _emit(self, actor: Actor, message: Message, kind: Kind, serial: int) -> None:
+    def _emit(self, actor: Actor, message: Message, kind: int, serial: int) -> None:
         cls = type(message)
-        if actor.side not in cls.senders or actor.protocol.messages.get(cls.number) is not cls:
+        listed = actor.protocol.messages.get(cls.number) is cls and cls is not actor.protocol.construct
+        if not listed or actor.side not in cls.senders:
             raise ProtocolMisuse(f"{describe(cls)}: not to be sent by {type(actor).__name__}")
         _permit(actor, cls, ProtocolMisuse)
         packet, fds = encode(actor.id, serial, cls.number, kind, message)
@@ -176,13 +189,13 @@ class ActorTree:
         """Route one packet.  Takes `fds` over.  Raises BadMessage: the caller ends the pipe and the peer."""
         try:
             header = parse_header(packet, len(fds))
-            if header.kind == Kind.CONSTRUCT:
+            if header.kind == _CONSTRUCT:
                 self._receive_construct(header, packet, fds)
                 return
             actor = self._actors.get(header.actor)
             if actor is None:
                 self._drop_or_refuse(header)
-            elif header.kind == Kind.REPLY:
+            elif header.kind == _REPLY:
                 self._receive_reply(actor, header, packet, fds)
             else:
                 self._receive_message(actor, header, packet, fds)
@@ -193,14 +206,15 @@ class ActorTree:
         cls = actor._accepted.get(header.message)
         if cls is None:
             raise BadMessage(_unlisted(actor, header.message))
-        if (cls.Returns is not None) != (header.kind == Kind.CALL):
+        if (cls.Returns is not None) != (header.kind == _CALL):
             raise BadMessage(f"{describe(cls)}: sent as {Kind(header.kind).name} - at header.kind")
         if cls.__name__ == "Construct":
             raise BadMessage(f"{describe(cls)}: a constructor is sent to the manager - at header.actor")
         _permit(actor, cls, BadMessage)
         message = decode_body(cls, packet, fds)
-        verify(message)
-        answer = getattr(actor, f"recv_{cls.stem}")(message)
+        if cls.descriptor_fields:
+            verify(message)
+        answer = getattr(actor, cls.handler)(message)
         if cls.Returns is not None:
             self._answer(actor, header.serial, cls, answer)
         elif cls.__name__ == "Delete":
@@ -212,7 +226,7 @@ class ActorTree:
                 return  # ended meanwhile: nobody waits
             if type(reply) is not cls.Returns:
                 raise ProtocolMisuse(f"{describe(cls)}: expected a reply of its Returns, got {type(reply).__name__}")
-            packet, fds = encode(actor.id, serial, cls.number, Kind.REPLY, reply)
+            packet, fds = encode(actor.id, serial, cls.number, _REPLY, reply)
             self._send(packet, fds)
 
         if isinstance(answer, Deferred):
@@ -225,9 +239,9 @@ class ActorTree:
         if waiting is None or waiting[0] is not actor:
             name = actor.protocol.__name__
             raise BadMessage(f"{name}: reply {header.serial} that nobody waits for - at header.serial")
-        del self._pending[header.serial]
         reply = decode_body(waiting[1], packet, fds)
         verify(reply)
+        del self._pending[header.serial]  # not before: after a bad reply the pipe's end tells the caller
         waiting[2](reply)
 
     def _receive_construct(self, header: Header, packet: memoryview, fds: list[int]) -> None:
@@ -244,20 +258,26 @@ class ActorTree:
             raise BadMessage(f"{manager.protocol.__name__}: manages no protocol {header.message} - at header.message")
         if manager.side.other not in protocol.construct.senders:
             raise BadMessage(f"{describe(protocol.construct)}: not to be sent by the {manager.side.other.value} side")
-        self._count_live(manager, protocol)
+        self._count_live(manager, protocol, new_id, BadMessage)
         message = decode_body(protocol.construct, packet, fds)
         verify(message)
         self._peer_id = new_id
         actor: Actor = getattr(manager, f"alloc_{protocol.stem}")(message)
+        if manager.tree is not self:  # the allocator ended its own actor, or the pipe
+            return actor.actor_destroy(Why.ANCESTOR_DELETION)
         self._adopt(actor, manager, new_id, message.bit)
         started = getattr(actor, "recv_construct", None)
         if started is not None:
             started(message)
+        return None
 
-    def _count_live(self, manager: Actor, protocol: type[Protocol]) -> None:
-        live = sum(1 for a in self._actors.values() if a.manager is manager and a.protocol is protocol)
+    def _count_live(
+        self, manager: Actor, protocol: type[Protocol], new_id: int, error: type[BadMessage] | type[ProtocolMisuse]
+    ) -> None:
+        """Each side counts what it made itself: only there do both always agree on what has ended."""
+        live = sum(1 for a in manager.managed.values() if a.protocol is protocol and a.id & 1 == new_id & 1)
         if live >= protocol.max_live:
-            raise BadMessage(f"{protocol.__name__}.Construct: expected at most {protocol.max_live} live actors")
+            raise error(f"{protocol.__name__}.Construct: expected at most {protocol.max_live} live actors")
 
     def _drop_or_refuse(self, header: Header) -> None:
         """Messages to an actor that has just ended may still be on their way; to one that never was, never."""
@@ -270,19 +290,23 @@ class ActorTree:
     def _adopt(self, actor: Actor, manager: Actor, actor_id: int, seen: int) -> None:
         actor.id, actor.manager, actor.tree, actor._seen = actor_id, manager, self, seen
         self._actors[actor_id] = actor
+        actor.managed = {}
+        manager.managed[actor_id] = actor
 
     def destroy(self, actor: Actor, why: Why) -> None:
-        """End `actor` and everything it manages, leaves first."""
-        inner = why if why in (Why.PEER_GONE, Why.SHUTDOWN, Why.BAD_MESSAGE) else Why.ANCESTOR_DELETION
-        for managed in [a for a in self._actors.values() if a.manager is actor]:
-            self.destroy(managed, inner)
+        """End `actor` and everything it manages, leaves first.  A handler that fails does not stop the others."""
         if self._actors.pop(actor.id, None) is None:
             return
-        actor.tree = None
-        lost = [serial for serial, waiting in self._pending.items() if waiting[0] is actor]
-        for serial in lost:
-            self._pending.pop(serial)[3](why)
-        actor.actor_destroy(why)
+        actor.tree = None  # from here on nothing is sent by it or made under it
+        if actor.manager is not None:
+            actor.manager.managed.pop(actor.id, None)
+        inner = why if why in (Why.PEER_GONE, Why.SHUTDOWN, Why.BAD_MESSAGE) else Why.ANCESTOR_DELETION
+        with ExitStack() as ends:  # runs its callbacks last first
+            ends.callback(actor.actor_destroy, why)
+            for serial in [serial for serial, waiting in self._pending.items() if waiting[0] is actor]:
+                ends.callback(self._pending.pop(serial)[3], why)
+            for managed in reversed(list(actor.managed.values())):
+                ends.callback(self.destroy, managed, inner)
 
     def close(self, why: Why) -> None:
         """End the whole tree; the pipe is closed or about to be."""

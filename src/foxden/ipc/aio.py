@@ -13,17 +13,28 @@ import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from foxden.errors import BadMessage, ChildCrashed, ChildTimeout
 from foxden.ipc.actor import Actor, ActorTree, Why
 from foxden.ipc.codec import describe
 from foxden.ipc.descriptors import close_all
-from foxden.ipc.pipe import PacketBuffer, send_packet
+from foxden.ipc.pipe import NOW, PacketBuffer, send_packet
 from foxden.ipc.schema import Message
 
 _BATCH = 16  # packets read from one peer before the loop serves the others
 _QUEUE_MAX = 32 << 20  # bytes queued for a peer that does not read; beyond it the peer is ended
-_shared_buffer = PacketBuffer()  # packets are handled before the next is received, so one serves all pipes
+_PACKET_COST = 256  # bytes that a queued packet takes beside its own
+_DESCRIPTOR_COST = 128 << 10  # a queued descriptor counts as this many: 256 fill the queue, before our table is full
+# Packets are handled before the next is received, so one buffer serves all pipes of a loop.  Not of a process: two
+# dens have two loops, each on a thread of its own.
+_buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, PacketBuffer] = WeakKeyDictionary()
+
+
+def _buffer_of(loop: asyncio.AbstractEventLoop) -> PacketBuffer:
+    if loop not in _buffers:
+        _buffers[loop] = PacketBuffer()
+    return _buffers[loop]
 
 
 class AsyncPipe:
@@ -45,9 +56,11 @@ class AsyncPipe:
         self._fd = sock.fileno()
         self._loop = loop or asyncio.get_running_loop()
         self._on_closed = on_closed
+        self._buffer = _buffer_of(self._loop)
         self._queue: deque[tuple[bytes, list[int]]] = deque()
         self._queued = 0
-        self.tree = ActorTree(root, self._send, peer=peer)
+        # A child's root may already have lived: its launch was handled on a blocking pipe.
+        self.tree = root.tree.rebind(self._send) if root.tree is not None else ActorTree(root, self._send, peer=peer)
         self.closed = False
         sock.setblocking(False)
         self._loop.add_reader(self._fd, self._readable)
@@ -55,9 +68,11 @@ class AsyncPipe:
     def _readable(self) -> None:
         for _ in range(_BATCH):
             try:
-                packet, fds = _shared_buffer.receive(self._sock)
+                packet, fds = self._buffer.receive(self._sock, NOW)
             except (BlockingIOError, InterruptedError):
                 return
+            except ConnectionResetError:
+                continue  # it died before it read all of ours; what it said last is still to be read
             except BadMessage as error:
                 return self.close(Why.BAD_MESSAGE, error)
             except OSError:
@@ -78,35 +93,39 @@ class AsyncPipe:
         if self.closed:
             return
         if not self._queue:
-            try:
-                return send_packet(self._sock, packet, fds)
-            except (BlockingIOError, InterruptedError):
-                self._loop.add_writer(self._fd, self._writable)
-            except OSError:
-                self._loop.call_soon(self.close, Why.PEER_GONE)
-                return None
+            if self._try_send(packet, fds):
+                return
+            self._loop.add_writer(self._fd, self._writable)
+        if self._queued > _QUEUE_MAX:
+            return  # its end is on the way
         # The descriptors belong to the message object, which may be gone by the time the queue moves.
         self._queue.append((packet, [os.dup(fd) for fd in fds]))
-        self._queued += len(packet)
+        self._queued += _cost(packet, fds)
         if self._queued > _QUEUE_MAX:
             error = BadMessage(f"{self.tree.peer}: does not read: more than {_QUEUE_MAX} bytes wait for it")
             self._loop.call_soon(self.close, Why.BAD_MESSAGE, error)
-        return None
+
+    def _try_send(self, packet: bytes, fds: Sequence[int]) -> bool:
+        """Send, or drop what nobody will read.  False: not now."""
+        try:
+            send_packet(self._sock, packet, fds, NOW)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the peer is gone: the reader comes to its last words, and then to the end
+        except OSError as error:
+            self._loop.call_soon(self.close, Why.PEER_GONE, error)
+        return True
 
     def _writable(self) -> None:
         while self._queue:
             packet, fds = self._queue[0]
-            try:
-                send_packet(self._sock, packet, fds)
-            except (BlockingIOError, InterruptedError):
+            if not self._try_send(packet, fds):
                 return
-            except OSError:
-                return self.close(Why.PEER_GONE)
             close_all(fds)
             self._queue.popleft()
-            self._queued -= len(packet)
+            self._queued -= _cost(packet, fds)
         self._loop.remove_writer(self._fd)
-        return None
 
     @property
     def queued_bytes(self) -> int:
@@ -122,9 +141,16 @@ class AsyncPipe:
         for _, fds in self._queue:
             close_all(fds)
         self._queue.clear()
+        self._queued = 0
         self._sock.close()
-        self.tree.close(why)
-        self._on_closed(why, error)
+        try:
+            self.tree.close(why)
+        finally:  # an actor of ours that fails at its end must not hide that the peer is gone
+            self._on_closed(why, error)
+
+
+def _cost(packet: bytes, fds: Sequence[int]) -> int:
+    return len(packet) + _PACKET_COST + len(fds) * _DESCRIPTOR_COST
 
 
 async def call(actor: Actor, message: Message, *, timeout_s: float | None = None) -> Any:

@@ -38,9 +38,10 @@ class BlockingPipe:
     def _send(self, packet: bytes, fds: Sequence[int]) -> None:
         try:
             send_packet(self.sock, packet, fds)
-        except OSError:
-            if not self.closed:  # the peer is gone: what is left to read will say so
-                self.close(Why.PEER_GONE)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the peer is gone: the reader comes to its last words, and then to the end
+        except OSError as error:
+            self.close(Why.PEER_GONE, error)
 
     @property
     def has_kept(self) -> bool:
@@ -57,9 +58,13 @@ class BlockingPipe:
         return None
 
     def _receive(self) -> tuple[memoryview, list[int]] | None:
-        """Block for one packet.  None: the pipe has ended, and is closed."""
+        """Block for one packet.  None: none came; look whether the pipe is closed."""
+        if self.closed:
+            return None
         try:
             packet, fds = self._buffer.receive(self.sock)
+        except ConnectionResetError:
+            return None  # it died before it read all of ours; what it said last is still to be read
         except BadMessage as error:
             self.close(Why.BAD_MESSAGE, error)
             return None
@@ -82,8 +87,8 @@ class BlockingPipe:
         if not type(message).sync:
             raise ProtocolMisuse(f"{describe(type(message))}: not declared sync")
         replies: list[Any] = []
-        lost: list[Why] = []
-        serial = self.tree.call(actor, message, replies.append, lost.append)
+        lost: list[Why] = [] if actor.tree is self.tree else [Why.PEER_GONE]
+        serial = 0 if lost else self.tree.call(actor, message, replies.append, lost.append)
         while not replies and not lost:
             self._wait_reply(serial)
         if replies:
@@ -108,9 +113,11 @@ class BlockingPipe:
             close_all(fds)
         self._kept.clear()
         self.sock.close()
-        self.tree.close(why)
-        if self._on_closed is not None:
-            self._on_closed(self, why, error)
+        try:
+            self.tree.close(why)
+        finally:
+            if self._on_closed is not None:
+                self._on_closed(self, why, error)
 
 
 def _is_reply(packet: memoryview, fds: list[int], serial: int) -> bool:
@@ -118,7 +125,7 @@ def _is_reply(packet: memoryview, fds: list[int], serial: int) -> bool:
         header = parse_header(packet, len(fds))
     except BadMessage:
         return True  # let the tree refuse it
-    return header.kind == Kind.REPLY and header.serial == serial
+    return header.serial == serial and header.kind == Kind.REPLY
 
 
 class BlockingLoop:
@@ -147,10 +154,13 @@ class BlockingLoop:
         main = self._main
         if main is not None and (len(self._pipes) == 1 or main.has_kept):
             return main.step()  # one pipe: the receive itself blocks, no poll needed
+        for pipe in self._pipes.values():
+            if pipe.has_kept:
+                return pipe.step()
         for fd, _ in self._poll.poll():
-            pipe = self._pipes.get(fd)
-            if pipe is not None and not pipe.closed:
-                pipe.step()
+            found = self._pipes.get(fd)
+            if found is not None and not found.closed:
+                found.step()
         return None
 
     def _forget_closed(self) -> None:

@@ -29,6 +29,7 @@ from foxden.ipc.schema import Message, Reply
 MAX_PACKET = 2 * INLINE_MAX  # bytes; the default socket buffer of Linux holds one such packet
 _HEADER = Struct("<IIHBB")
 HEADER_SIZE = _HEADER.size
+_WORDS_MAX = 200  # characters of an error text that may come from the peer
 
 
 class Kind(enum.IntEnum):
@@ -36,6 +37,9 @@ class Kind(enum.IntEnum):
     CALL = 1
     REPLY = 2
     CONSTRUCT = 3
+
+
+_KIND_MAX = int(max(Kind))
 
 
 class Header(NamedTuple):
@@ -69,7 +73,7 @@ def _decoder(struct: type[msgspec.Struct]) -> msgspec.msgpack.Decoder[Any]:
     return msgspec.msgpack.Decoder(struct, dec_hook=_from_wire)
 
 
-def encode(actor: int, serial: int, number: int, kind: Kind, body: Message | Reply) -> tuple[bytes, Sequence[int]]:
+def encode(actor: int, serial: int, number: int, kind: int, body: Message | Reply) -> tuple[bytes, Sequence[int]]:
     """Return the packet and the descriptors that must be sent with it (still owned by the message)."""
     fds = _place_descriptors(body) if body.descriptor_fields else ()
     packet = _HEADER.pack(actor, serial, number, kind, len(fds)) + _encode(body)
@@ -105,8 +109,8 @@ def parse_header(packet: memoryview, descriptors: int) -> Header:
     """Return the header.  Raises BadMessage when it is short, or does not tell the truth about descriptors."""
     if len(packet) < HEADER_SIZE:
         raise BadMessage(f"packet: expected a header of {HEADER_SIZE} bytes, got {len(packet)} bytes")
-    header = Header._make(_HEADER.unpack_from(packet))
-    if header.kind > Kind.CONSTRUCT:
+    header = Header(*_HEADER.unpack_from(packet))
+    if header.kind > _KIND_MAX:
         raise BadMessage(f"packet: expected kind 0-3, got {header.kind} - at header.kind")
     if header.descriptors != descriptors:
         raise BadMessage(f"packet: announced {header.descriptors} descriptors, {descriptors} arrived")
@@ -119,7 +123,7 @@ def decode_body(struct: type[Message] | type[Reply], packet: memoryview, fds: li
     try:
         body = _decoder(struct).decode(packet[HEADER_SIZE:])
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise BadMessage(f"{describe(struct)}: {_name_field(struct, str(error))}") from None
+        raise BadMessage(f"{describe(struct)}: {_name_field(struct, error)}") from None
     if fds or struct.descriptor_fields:
         _attach(body, fds)
     return body
@@ -131,7 +135,7 @@ def _attach(body: Message | Reply, fds: list[int]) -> None:
     if sorted(d.index for d in wanted) != list(range(len(fds))):
         raise BadMessage(
             f"{describe(type(body))}: expected {len(wanted)} descriptors in distinct places, got {len(fds)}"
-            f" - at {', '.join(body.descriptor_fields) or 'no descriptor field'}"
+            f" - at `$.{', $.'.join(body.descriptor_fields)}`"
         )
     for descriptor in wanted:
         descriptor.attach(fds[descriptor.index])
@@ -144,12 +148,22 @@ def describe(struct: type) -> str:
     return f"{protocol.__name__}.{struct.__name__}" if protocol is not None else struct.__qualname__
 
 
-def _name_field(struct: type[msgspec.Struct], text: str) -> str:
-    """msgspec counts the fields of an array; a reader wants their names: `$[1]` → `$.host`."""
+def _name_field(struct: type[msgspec.Struct], error: Exception) -> str:
+    """msgspec counts the fields of an array; a reader wants their names: `$[1]` → `$.host`.
+
+    What the peer sent is part of some texts (a wrong enum value): it is cut, and cannot steer a terminal.
+    """
+    words, _, path = str(error).rpartition(" - at ")
+    if not words:
+        words, path = path, "`$`"
+    if len(words) > _WORDS_MAX:
+        words = f"{words[:_WORDS_MAX]}…"
+    words = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
 
     def name(found: re.Match[str]) -> str:
         place = int(found[1])
         fields = struct.__struct_fields__
         return f"$.{fields[place]}" if place < len(fields) else found[0]
 
-    return re.sub(r"\$\[(\d+)\]", name, text, count=1)
+    named = re.sub(r"\$\[(\d+)\]", name, path, count=1)
+    return f"{words} - at {named}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import socket
 import stat
 from collections.abc import Callable, Iterable
@@ -32,15 +33,19 @@ def close_all(fds: Iterable[int]) -> None:
 def _is_endpoint(fd: int) -> bool:
     if not stat.S_ISSOCK(os.fstat(fd).st_mode):
         return False
-    with socket.socket(fileno=os.dup(fd)) as copy:
-        return (copy.family, copy.type) == (socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    # The kernel is asked by option: left to itself, `socket` asks for a name, which some families do not have.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=os.dup(fd)) as copy:
+        family, kind = (copy.getsockopt(socket.SOL_SOCKET, name) for name in (socket.SO_DOMAIN, socket.SO_TYPE))
+        return (family, kind) == (socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def _is_readable(fd: int) -> bool:
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    return flags & os.O_ACCMODE in (os.O_RDONLY, os.O_RDWR) and not flags & os.O_PATH
 
 
 def _is_regular_file(fd: int) -> bool:
-    # O_PATH descriptors also answer S_ISREG; only one that is open for reading has access mode O_RDONLY or O_RDWR.
-    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
-    readable = flags & os.O_ACCMODE in (os.O_RDONLY, os.O_RDWR) and not flags & os.O_PATH
-    return readable and stat.S_ISREG(os.fstat(fd).st_mode)
+    return _is_readable(fd) and stat.S_ISREG(os.fstat(fd).st_mode)  # O_PATH descriptors also answer S_ISREG
 
 
 def _is_shared_memory(fd: int) -> bool:
@@ -48,13 +53,19 @@ def _is_shared_memory(fd: int) -> bool:
         seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
     except OSError:
         return False  # not a memfd
-    cannot_change_under_us = seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0
-    return seals & _FIXED_SIZE == _FIXED_SIZE and cannot_change_under_us
+    not_to_be_written_by_us = seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0
+    return seals & _FIXED_SIZE == _FIXED_SIZE and not_to_be_written_by_us and _is_readable(fd)
 
 
 def _is_pidfd(fd: int) -> bool:
-    # Since Linux 6.9 a pidfd is a file of pidfs and its link reads `pidfd:[inode]`; before, an anonymous inode.
-    return os.readlink(f"/proc/self/fd/{fd}").startswith(("pidfd:", "anon_inode:[pidfd]"))
+    # Signal 0 is sent to nobody; EBADF says that this is no pidfd, ESRCH that its process has ended.
+    try:
+        signal.pidfd_send_signal(fd, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 _CHECKS: dict[type[Descriptor], tuple[str, Callable[[int], bool]]] = {
@@ -67,24 +78,33 @@ _CHECKS: dict[type[Descriptor], tuple[str, Callable[[int], bool]]] = {
 
 def verify(body: Message | Reply) -> None:
     """Raise BadMessage unless every descriptor of the message is of the kind that its field declares."""
-    for name in body.descriptor_fields:
-        value = getattr(body, name)
-        if isinstance(value, Payload):
-            _verify_payload(body, name, value)
-            value = value.memory
-        if value is None:
-            continue
-        expected, holds = _CHECKS[type(value)]
-        if not holds(value.fileno()):
-            raise BadMessage(f"{describe(type(body))}: expected {expected} - at $.{name}")
+    try:
+        for name in body.descriptor_fields:
+            _verify_field(body, name, getattr(body, name))
+    except BadMessage:
+        for name in body.descriptor_fields:  # now: the error's traceback would keep them open as long as itself
+            _close_field(getattr(body, name))
+        raise
 
 
-def _verify_payload(body: Message | Reply, name: str, value: Payload) -> None:
-    if value.memory is None:
+def _verify_field(body: Message | Reply, name: str, value: Descriptor | Payload | None) -> None:
+    held = value.memory if isinstance(value, Payload) else value
+    if value is None or held is None:
         return
-    size = os.fstat(value.memory.fileno()).st_size
-    if size > value.limit:
-        raise BadMessage(f"{describe(type(body))}: expected at most {value.limit} bytes, got {size} - at $.{name}")
+    expected, holds = _CHECKS[type(held)]
+    if not holds(held.fileno()):
+        raise BadMessage(f"{describe(type(body))}: expected {expected} - at `$.{name}`")
+    if isinstance(held, SharedMemory):
+        limit = value.limit if isinstance(value, Payload) else held.limit
+        size = os.fstat(held.fileno()).st_size
+        if size > limit:
+            raise BadMessage(f"{describe(type(body))}: expected at most {limit} bytes, got {size} - at `$.{name}`")
+
+
+def _close_field(value: Descriptor | Payload | None) -> None:
+    held = value.memory if isinstance(value, Payload) else value
+    if held is not None:
+        held.close()
 
 
 fields.close_descriptor = os.close

@@ -35,8 +35,9 @@ UrlText = Annotated[str, Meta(min_length=1, max_length=32_768)]
 PathText = Annotated[str, Meta(min_length=1, max_length=4096)]
 InlineBytes = Annotated[bytes, Meta(max_length=INLINE_MAX)]
 
-HeaderName = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
-HeaderValue = Annotated[str, Meta(max_length=32_768, pattern=r"^[^\r\n\x00]*$")]
+# Patterns end in \Z: `$` would let one newline pass at the end.
+HeaderName = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")]
+HeaderValue = Annotated[str, Meta(max_length=32_768, pattern=r"^[^\r\n\x00]*\Z")]
 Headers = Annotated[tuple[tuple[HeaderName, HeaderValue], ...], Meta(max_length=512)]
 
 
@@ -58,7 +59,7 @@ class Descriptor:
     @classmethod
     def from_wire(cls, index: object) -> Self:
         if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < MAX_DESCRIPTORS:
-            raise ValueError(f"expected the index of a descriptor, got {index!r}")
+            raise ValueError(f"expected the index of a descriptor, 0-{MAX_DESCRIPTORS - 1}")
         made = cls()
         made._index = index
         return made
@@ -128,8 +129,12 @@ class PidFd(Descriptor):
 
 
 class SharedMemory(Descriptor):
-    """A memfd sealed against resizing and against writing through new maps: the receiver can only read it."""
+    """A memfd sealed against resizing and against writing through new maps: the receiver can only read it.
 
+    Its maker may go on writing through a map of its own (a ring), so what was checked is copied out first.
+    """
+
+    limit: ClassVar[int] = 256 << 20  # bytes; the receiver maps it
     __slots__ = ()
 
 

@@ -25,12 +25,17 @@ def make_payload(kind: type[P], data: bytes) -> P:
         raise ProtocolMisuse(f"{kind.__name__}: expected at most {kind.limit} bytes, got {len(data)}")
     if len(data) <= INLINE_MAX // 2:
         return kind(data)  # half: a packet may hold other fields beside this one
-    memory = SharedMemory(os.memfd_create("foxden-payload", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
+    return kind(memory=make_memory(data))
+
+
+def make_memory(data: bytes) -> SharedMemory:
+    """Return a memfd that holds `data` and that nobody can change any more, its maker neither."""
+    memory = SharedMemory(os.memfd_create("foxden-memory", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
     view = memoryview(data)
     while view:
         view = view[os.write(memory.fileno(), view) :]
     fcntl.fcntl(memory.fileno(), fcntl.F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
-    return kind(memory=memory)
+    return memory
 
 
 def read_payload(payload: Payload) -> bytes:

@@ -18,6 +18,12 @@ from foxden.ipc.fields import MAX_DESCRIPTORS, Endpoint
 
 # Room for exactly what a packet may carry: a sender of more gets MSG_CTRUNC, and the surplus is never installed.
 _ANCILLARY = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
+# Plain ints: in the socket module they are enum members, and or-ing those takes as long as the system call.
+NOW = int(socket.MSG_DONTWAIT)
+_LOST_DESCRIPTORS = int(socket.MSG_CTRUNC)
+_TOO_MUCH = int(socket.MSG_TRUNC) | _LOST_DESCRIPTORS
+_CLOSE_ON_EXEC = int(socket.MSG_CMSG_CLOEXEC)
+_NO_SIGNAL = int(socket.MSG_NOSIGNAL)
 
 
 def make_pair() -> tuple[socket.socket, socket.socket]:
@@ -36,12 +42,13 @@ def bind_endpoint(endpoint: Endpoint) -> socket.socket:
     return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=endpoint.detach())
 
 
-def send_packet(sock: socket.socket, packet: bytes, fds: Sequence[int]) -> None:
-    """Send one packet.  Raises BlockingIOError (nonblocking sockets), OSError when the peer is gone."""
+def send_packet(sock: socket.socket, packet: bytes, fds: Sequence[int], flags: int = 0) -> None:
+    """Send one packet.  Raises BlockingIOError (with flag NOW), OSError when the peer is gone."""
     if fds:
-        sock.sendmsg([packet], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))], socket.MSG_NOSIGNAL)
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
+        sock.sendmsg([packet], [rights], flags | _NO_SIGNAL)
     else:
-        sock.send(packet, socket.MSG_NOSIGNAL)
+        sock.send(packet, flags | _NO_SIGNAL)
 
 
 class PacketBuffer:
@@ -53,19 +60,20 @@ class PacketBuffer:
         self._parts = [self._bytes]
 
     def receive(self, sock: socket.socket, flags: int = 0) -> tuple[memoryview, list[int]]:
-        """Return (packet, descriptors); an empty packet is the end of the pipe.
+        """Return (packet, descriptors); an empty packet is the end of the pipe, and comes without descriptors.
 
         The view is good until the next call.  Raises BadMessage on a packet too large or with too many
         descriptors, after closing those that came.
         """
-        count, ancillary, message_flags, _ = sock.recvmsg_into(
-            self._parts, _ANCILLARY, flags | socket.MSG_CMSG_CLOEXEC
-        )
+        count, ancillary, message_flags, _ = sock.recvmsg_into(self._parts, _ANCILLARY, flags | _CLOSE_ON_EXEC)
         fds = _descriptors(ancillary) if ancillary else []
-        if message_flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC) or count > MAX_PACKET:
+        if message_flags & _TOO_MUCH or count > MAX_PACKET:
             close_all(fds)
-            what = f"{MAX_DESCRIPTORS} descriptors" if message_flags & socket.MSG_CTRUNC else f"{MAX_PACKET} bytes"
+            what = f"{MAX_DESCRIPTORS} descriptors" if message_flags & _LOST_DESCRIPTORS else f"{MAX_PACKET} bytes"
             raise BadMessage(f"packet: expected at most {what}, got more")
+        if not count and fds:  # an empty packet is no end, but nobody honest sends one
+            close_all(fds)
+            fds = []
         return self._view[:count], fds
 
 

@@ -1,6 +1,6 @@
 """What a protocol is: messages with direction, order, bounds and descriptors, checked when declared.
 
-Runs in: every process; pure.  Trusts: nothing; a declaration that leaves a hole is an error at import.
+Runs in: every process; pure.  Trusts: nothing; a declaration that leaves a hole is an error, at import or in the tests.
 Flow: class statements in foxden.protocols → `Protocol.__init_subclass__` → tables for codec, actors, docs, fuzzers.
 Source: IPDL (ipc/docs/ipdl.rst in Gecko's tree): async and sync, constructors, __delete__, managers, ends.
 
@@ -16,19 +16,24 @@ A protocol is a class; each message is a class inside it:
                 text: ShortText
         class Delete(Both):                  # __delete__: ends the actor on both sides
             pass
+
+Direction, order and management are checked at import.  That every field is bounded takes a walk over all types,
+too slow for each start of each process: `check_bounds` does it, called for every protocol by tests/protocols.
 """
 
 from __future__ import annotations
 
 import enum
+import inspect
 import re
-from typing import Any, ClassVar, dataclass_transform, get_type_hints
+import types
+from typing import Annotated, Any, ClassVar, Union, dataclass_transform, get_args, get_origin
 
 import msgspec
 from msgspec import inspect as shape
 
 from foxden.errors import ProtocolMisuse
-from foxden.ipc.fields import Descriptor, Payload
+from foxden.ipc.fields import MAX_DESCRIPTORS, Descriptor, Payload
 
 
 class Side(enum.Enum):
@@ -83,7 +88,8 @@ class Message(
     senders: ClassVar[frozenset[Side]] = frozenset()
     protocol: ClassVar[type[Protocol]]
     number: ClassVar[int]
-    stem: ClassVar[str]  # snake case; the handler is recv_<stem>
+    stem: ClassVar[str]  # snake case
+    handler: ClassVar[str]  # recv_<stem>
     Returns: ClassVar[type[Reply] | None] = None
     bit: ClassVar[int]
     after_bit: ClassVar[int]
@@ -131,16 +137,20 @@ class Protocol:
         super().__init_subclass__()
         if not re.fullmatch(r"P[A-Z]\w+", cls.__name__):
             raise DeclarationError(f"{cls.__name__}: expected a protocol name of the form PName")
+        if not 0 < number <= 0xFFFF:
+            raise DeclarationError(f"{cls.__name__}: expected a number that fits the header, 1-65535, got {number}")
         cls.number, cls.ends, cls.manager, cls.max_live = number, ends, manager, max_live
         cls.stem = snake_case(cls.__name__[1:])
         cls.managed = {}
-        inherited = [m for base in reversed(cls.__mro__[1:]) for m in vars(base).get("messages", {}).values()]
+        inherited = getattr(cls.__base__, "messages", {}).values()  # the base's own base is among them
         own = [value for value in vars(cls).values() if isinstance(value, type) and issubclass(value, Message)]
         cls.messages = {}
         cls.construct = None
         for place, message in enumerate([*inherited, *own], start=1):
             if message in own:
                 _declare(cls, message, place)
+            if message.stem in {m.stem for m in cls.messages.values()}:
+                raise DeclarationError(f"{cls.__name__}.{message.__name__}: recv_{message.stem} is another message's")
             cls.messages[place] = message
             if message.__name__ == "Construct":
                 cls.construct = message
@@ -173,21 +183,23 @@ def _declare(protocol: type[Protocol], message: type[Message], place: int) -> No
         raise DeclarationError(f"{where}: sync is for messages to the parent that return something")
     if message.__name__ in ("Construct", "Delete") and returns is not None:
         raise DeclarationError(f"{where}: a constructor or destructor returns nothing")
+    if message.once and len(message.senders) > 1:
+        raise DeclarationError(f"{where}: once is for one direction: two sent at the same moment would cross")
+    if "protocol" in vars(message):
+        raise DeclarationError(f"{where}: is {message.protocol.__name__}.{message.__name__}: declare one of its own")
     after = message.after
-    if after is not None and not hasattr(after, "bit"):
-        # Declared above it in the same class body, so it has no bit yet only if it is of another protocol.
-        names = {m.__name__: m for m in protocol.messages.values()}
-        if after.__name__ not in names:
-            raise DeclarationError(f"{where}: after={after.__name__} is not a message declared before it")
+    if after is not None and after not in protocol.messages.values():
+        raise DeclarationError(f"{where}: after={after.__name__} is not a message declared before it")
     message.protocol = protocol
     message.number = place
     message.stem = snake_case(message.__name__)
+    message.handler = f"recv_{message.stem}"
     message.bit = 1 << place
     message.after_bit = getattr(after, "bit", 0)
     message.Returns = returns
-    message.descriptor_fields = _check_fields(message, where)
+    message.descriptor_fields = _find_descriptors(message, where)
     if returns is not None:
-        returns.descriptor_fields = _check_fields(returns, f"{where}.Returns")
+        returns.descriptor_fields = _find_descriptors(returns, f"{where}.Returns")
 
 
 def _check_management(protocol: type[Protocol]) -> None:
@@ -204,60 +216,86 @@ def _check_management(protocol: type[Protocol]) -> None:
     manager.managed[protocol.number] = protocol
 
 
-def _check_fields(struct: type[msgspec.Struct], where: str) -> tuple[str, ...]:
-    """Every field is bounded; descriptors stand at the top.  Returns the names of the descriptor fields."""
-    found = []
-    get_type_hints(struct)  # a name that does not resolve fails here, with its own message
+def _find_descriptors(struct: type[msgspec.Struct], where: str) -> tuple[str, ...]:
+    """Return the names of the fields that hold a descriptor; they stand at the top of a message."""
+    hints: dict[str, Any] = {}
+    for base in reversed(struct.__mro__):
+        if base.__module__ != __name__ and issubclass(base, msgspec.Struct):
+            hints |= inspect.get_annotations(base, eval_str=True)
+    found = tuple(name for name in struct.__struct_fields__ if _holds_descriptor(hints[name], f"{where}.{name}"))
+    if len(found) > MAX_DESCRIPTORS:
+        raise DeclarationError(f"{where}: expected at most {MAX_DESCRIPTORS} descriptors, got {len(found)}")
+    return found
+
+
+def _holds_descriptor(hint: Any, where: str) -> bool:
+    """Whether the type is a descriptor or a payload, or None instead of one."""
+    if get_origin(hint) in (Union, types.UnionType, Annotated):
+        return any(_holds_descriptor(option, where) for option in get_args(hint))
+    if hint is Descriptor:
+        raise DeclarationError(f"{where}: expected a kind of descriptor, got Descriptor itself")
+    return isinstance(hint, type) and issubclass(hint, (Descriptor, Payload))
+
+
+def check_bounds(protocol: type[Protocol]) -> None:
+    """Refuse every message and reply by which a sender could make the receiver build something of any size.
+
+    Raises: DeclarationError, naming the field.  Cost: about a millisecond a message.
+    """
+    for message in protocol.messages.values():
+        where = f"{protocol.__name__}.{message.__name__}"
+        _check_fields(message, where)
+        if message.Returns is not None:
+            _check_fields(message.Returns, f"{where}.Returns")
+
+
+def _check_fields(struct: type[Message] | type[Reply], where: str) -> None:
     for field in shape.type_info(struct).fields:  # type: ignore[attr-defined]
-        if _is_descriptor(field.type):
-            found.append(field.name)
-        else:
+        if field.name not in struct.descriptor_fields:
             _check_bounded(field.type, f"{where}.{field.name}", frozenset())
-    return tuple(found)
-
-
-def _is_descriptor(kind: shape.Type) -> bool:
-    if isinstance(kind, shape.Metadata):
-        return _is_descriptor(kind.type)
-    if isinstance(kind, shape.UnionType):
-        return any(_is_descriptor(t) for t in kind.types)
-    return isinstance(kind, shape.CustomType) and issubclass(kind.cls, (Descriptor, Payload))
-
-
-_CLOSED = (shape.NoneType, shape.BoolType, shape.EnumType, shape.LiteralType, shape.FloatType)
 
 
 def _check_bounded(kind: shape.Type, where: str, seen: frozenset[type]) -> None:
-    """Refuse types by which a sender could make the receiver build something of any size."""
-    if isinstance(kind, shape.Metadata):
-        _check_bounded(kind.type, where, seen)
-    elif isinstance(kind, _CLOSED):
-        return
-    elif isinstance(kind, shape.IntType):
-        if (kind.ge is None and kind.gt is None) or (kind.le is None and kind.lt is None):
-            raise DeclarationError(f"{where}: expected bounds on an int, got none (Meta(ge=…, le=…))")
-    elif isinstance(kind, (shape.StrType, shape.BytesType)):
-        if kind.max_length is None:
-            raise DeclarationError(f"{where}: expected a length bound (Meta(max_length=…)), got none")
-    elif isinstance(kind, (shape.ListType, shape.VarTupleType, shape.SetType, shape.FrozenSetType)):
-        if kind.max_length is None:
-            raise DeclarationError(f"{where}: expected a bound on the number of items, got none")
-        _check_bounded(kind.item_type, f"{where}[]", seen)
-    elif isinstance(kind, shape.DictType):
-        if kind.max_length is None:
-            raise DeclarationError(f"{where}: expected a bound on the number of keys, got none")
-        _check_bounded(kind.key_type, f"{where} keys", seen)
-        _check_bounded(kind.value_type, f"{where} values", seen)
-    elif isinstance(kind, shape.TupleType):
-        for item in kind.item_types:
-            _check_bounded(item, f"{where}[]", seen)
-    elif isinstance(kind, shape.UnionType):
-        for option in kind.types:
-            _check_bounded(option, where, seen)
-    elif isinstance(kind, shape.StructType):
-        if kind.cls in seen:
-            raise DeclarationError(f"{where}: a struct that contains itself has no bound")
-        for field in kind.fields:
-            _check_bounded(field.type, f"{where}.{field.name}", seen | {kind.cls})
-    else:
-        raise DeclarationError(f"{where}: {type(kind).__name__} is not a type that messages may carry")
+    """Refuse types that are open: text, bytes and collections of any length, numbers of any size, anything at all."""
+    match kind:
+        case shape.NoneType() | shape.BoolType() | shape.EnumType() | shape.LiteralType() | shape.FloatType():
+            pass
+        case shape.Metadata():
+            _check_bounded(kind.type, where, seen)
+        case shape.IntType():
+            if (kind.ge is None and kind.gt is None) or (kind.le is None and kind.lt is None):
+                raise DeclarationError(f"{where}: expected bounds on an int, got none (Meta(ge=…, le=…))")
+        case shape.StrType() | shape.BytesType():
+            _check_text(kind, where)
+        case shape.ListType() | shape.VarTupleType() | shape.SetType() | shape.FrozenSetType():
+            if kind.max_length is None:
+                raise DeclarationError(f"{where}: expected a bound on the number of items, got none")
+            _check_bounded(kind.item_type, f"{where}[]", seen)
+        case shape.DictType():
+            if kind.max_length is None:
+                raise DeclarationError(f"{where}: expected a bound on the number of keys, got none")
+            _check_bounded(kind.key_type, f"{where} keys", seen)
+            _check_bounded(kind.value_type, f"{where} values", seen)
+        case shape.TupleType(item_types=options) | shape.UnionType(types=options):
+            for option in options:
+                _check_bounded(option, where, seen)
+        case shape.StructType():
+            _check_struct(kind, where, seen)
+        case _:
+            raise DeclarationError(f"{where}: {type(kind).__name__} is not a type that messages may carry")
+
+
+def _check_text(kind: shape.StrType | shape.BytesType, where: str) -> None:
+    if kind.max_length is None:
+        raise DeclarationError(f"{where}: expected a length bound (Meta(max_length=…)), got none")
+    if isinstance(kind, shape.StrType) and (kind.pattern or "").endswith("$"):
+        raise DeclarationError(rf"{where}: expected a pattern that ends in \Z: `$` lets a newline pass at the end")
+
+
+def _check_struct(kind: shape.StructType, where: str, seen: frozenset[type]) -> None:
+    if kind.cls in seen:
+        raise DeclarationError(f"{where}: a struct that contains itself has no bound")
+    if not kind.forbid_unknown_fields:
+        raise DeclarationError(f"{where}: expected forbid_unknown_fields on {kind.cls.__name__}")
+    for field in kind.fields:
+        _check_bounded(field.type, f"{where}.{field.name}", seen | {kind.cls})

@@ -1,0 +1,1 @@
+"""Looking at processes: memory, logs, crashes."""

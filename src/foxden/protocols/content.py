@@ -46,9 +46,9 @@ class PContent(PChildProcess, number=8, ends=("default", "content")):
     class Init(ToChild, once=True):
         settings: ContentSettings
 
-    class InitBridge(ToChild, once=True):
-        """The end of a bridge over which the socket process sends bodies.  File processes that load nothing
-        remote never get one."""
+    class InitBridge(ToChild):
+        """The end of a bridge over which the socket process sends bodies; a new one when that process was
+        restarted.  File processes that load nothing remote never get one."""
 
         endpoint: Endpoint
 
@@ -66,7 +66,7 @@ class PDocument(Protocol, number=9, manager=PContent, ends=("default", "content"
 
         content: LargePayload
         received_bytes: Size
-        sha256: Annotated[str, Meta(max_length=64, pattern=r"^[0-9a-f]*$")] = ""  # with LoadSink.MEASURE
+        sha256: Annotated[str, Meta(max_length=64, pattern=r"^[0-9a-f]*\Z")] = ""  # with LoadSink.MEASURE
 
     class OnFailed(ToParent, once=True, after=Construct):
         """The content process could not make a document of what came."""

@@ -12,9 +12,11 @@ from typing import Annotated
 from msgspec import Meta
 
 from foxden.ipc.fields import Endpoint, Errno, Name, PidFd
-from foxden.ipc.schema import Protocol, Reply, ToChild, ToParent
+from foxden.ipc.schema import Protocol, Reply, ToChild
+from foxden.sandbox.plan import SandboxPlan
 
 Pid = Annotated[int, Meta(ge=0, le=0x7FFF_FFFF)]
+Uid = Annotated[int, Meta(ge=0, le=0x7FFF_FFFF)]
 CloneFlags = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
 
 
@@ -26,6 +28,7 @@ class PStarter(Protocol, number=2, ends=("default", "forkserver")):
 
         family: Name
         endpoint: Endpoint
+        log: Endpoint  # what the fork server writes to its standard output and error
 
         class Returns(Reply):
             pid: Pid
@@ -36,15 +39,19 @@ class PStarter(Protocol, number=2, ends=("default", "forkserver")):
 class PForkServer(Protocol, number=3, ends=("default", "forkserver")):
     """One family's fork server."""
 
-    class Warm(ToParent, once=True):
-        """Everything the family's children need is imported."""
+    class Init(ToChild, once=True):
+        """The filter that this server puts on itself; all its children inherit it."""
 
-    class Fork(ToChild):
+        plan: SandboxPlan
+
+    class Fork(ToChild, after=Init):
         """Fork a child into new namespaces; it speaks its own protocol on `endpoint`."""
 
-        flags: CloneFlags
+        process_type: Name  # whose child module runs; the fork server takes only types of its family
+        flags: CloneFlags  # CLONE_NEW* bits; 0: none
         endpoint: Endpoint
-        log: Endpoint | None = None
+        log: Endpoint  # what the child writes to its standard output and error
+        uid: Uid = 0  # as root: a uid and gid for this child alone; 0: keep ours
 
         class Returns(Reply):
             pid: Pid  # 0: the kernel refused, see errno

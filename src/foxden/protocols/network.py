@@ -37,7 +37,7 @@ from foxden.ipc.schema import Protocol, Reply, ToChild, ToParent
 from foxden.model.addresses import AddressSpace
 from foxden.protocols.process import PChildProcess
 
-Method = Annotated[str, Meta(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}$")]
+Method = Annotated[str, Meta(min_length=1, max_length=32, pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")]
 DnsMilliseconds = Annotated[int, Meta(ge=0, le=86_400_000)]
 
 

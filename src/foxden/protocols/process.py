@@ -6,6 +6,10 @@ Source: GeckoChildProcessHost's launch phases; SandboxTestingChild for the probe
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from msgspec import Meta
+
 from foxden.ipc.fields import ChildId, Errno, LongText, Name, ShortText, Token
 from foxden.ipc.schema import Protocol, Reply, ToChild, ToParent
 from foxden.model.enforcement import Enforcement
@@ -23,6 +27,7 @@ class PChildProcess(Protocol, number=1, ends=("default", "any")):
         remote_type: Name
         plan: SandboxPlan
         namespaces_given: bool  # False: the kernel refused the clone flags; the child says what is lost
+        landlock_abi_limit: Annotated[int, Meta(ge=0, le=1000)] = 1000  # lower: act as on an older kernel
 
     class Ready(ToParent, once=True, after=Launch):
         """The sandbox is on; this is what the kernel gave."""

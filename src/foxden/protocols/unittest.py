@@ -6,7 +6,7 @@ Source: Gecko's process type of that name (ipc/ipdl/test).
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -14,7 +14,7 @@ from foxden.ipc.fields import Endpoint, LargePayload, Name, Payload, RegularFile
 from foxden.ipc.schema import Both, Protocol, Reply, ToChild, ToParent
 from foxden.protocols.process import PChildProcess
 
-Crash = Annotated[str, Meta(pattern=r"^(abort|exit|hang|segv|raise)$")]
+Crash = Literal["abort", "exit", "hang", "segv", "raise"]
 
 
 class PIPDLUnitTest(PChildProcess, number=30, ends=("default", "ipdlunittest")):
@@ -82,7 +82,7 @@ class PIPDLUnitTest(PChildProcess, number=30, ends=("default", "ipdlunittest")):
         """One end of a pair whose other end another test process has; this one speaks as `side`."""
 
         endpoint: Endpoint
-        side: Annotated[str, Meta(pattern=r"^(parent|child)$")]
+        side: Literal["parent", "child"]
 
     class PingPeer(ToChild):
         """Makes the child call its peer `times` times."""

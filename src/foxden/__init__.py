@@ -1,0 +1,63 @@
+"""foxden: Firefox's process model for Python.
+
+A trusted parent, sandboxed children of named types, one process that owns the network.
+
+    import foxden
+    with foxden.Den() as den:
+        print(den.open("https://example.org/").text)
+
+The doors are loaded when first used: children import this package too, and need none of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from foxden.errors import (
+    BadMessage,
+    ChildCrashed,
+    ChildTimeout,
+    DenClosed,
+    FoxdenError,
+    LaunchFailed,
+    LoadError,
+    NetworkError,
+    PolicyError,
+    ProtocolMisuse,
+    SandboxUnavailable,
+)
+
+if TYPE_CHECKING:
+    from foxden.parent.den import AsyncDen, Den, Page, Reply
+
+__version__ = "0.1.0"
+
+_DOORS = {"Den": "foxden.parent.den", "AsyncDen": "foxden.parent.den",
+          "Page": "foxden.parent.den", "Reply": "foxden.parent.den"}  # fmt: skip
+
+__all__ = [
+    "AsyncDen",
+    "BadMessage",
+    "ChildCrashed",
+    "ChildTimeout",
+    "Den",
+    "DenClosed",
+    "FoxdenError",
+    "LaunchFailed",
+    "LoadError",
+    "NetworkError",
+    "Page",
+    "PolicyError",
+    "ProtocolMisuse",
+    "Reply",
+    "SandboxUnavailable",
+]
+
+
+def __getattr__(name: str) -> object:
+    module = _DOORS.get(name)
+    if module is None:
+        raise AttributeError(f"module 'foxden' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(module), name)

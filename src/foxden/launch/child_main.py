@@ -1,0 +1,124 @@
+"""The first thing a forked child does: take its plan, put the sandbox on, say so, and only then work.
+
+Runs in: every child.  Trusts: the parent; nothing else has spoken yet.
+Flow: Launch → enforce.apply → Ready(enforcement) → main(process) of the child module.
+Source: architecture.md "Layers of one child"; core-feasibility section 10, child sequence.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import socket
+import sys
+from typing import Any, NoReturn
+
+from foxden.ipc.actor import Actor, Why
+from foxden.ipc.blocking import BlockingLoop, BlockingPipe
+from foxden.launch import probes
+from foxden.protocols.process import PChildProcess
+from foxden.sandbox import enforce, linux
+
+EXIT_BAD_MESSAGE = 71  # the parent broke the protocol: EX_OSERR's neighbour, distinct from a crash
+EXIT_FAILED = 70  # a handler of the child failed; its traceback is in the log
+
+
+class ChildActor(Actor):
+    """Root actor of every child: the handlers that all types share.  Types add their own, and a protocol."""
+
+    process: ChildContext
+
+    def recv_launch(self, message: PChildProcess.Launch) -> None:
+        self.process.launch(self, message)
+
+    def recv_ping(self, message: PChildProcess.Ping) -> PChildProcess.Ping.Returns:
+        return PChildProcess.Ping.Returns(token=message.token)
+
+    def recv_run_probe(self, message: PChildProcess.RunProbe) -> PChildProcess.RunProbe.Returns:
+        return probes.run(message)
+
+    def recv_shutdown(self, message: PChildProcess.Shutdown) -> None:
+        self.process.exit(0)
+
+
+class ChildContext:
+    """What a child module's `main` is handed."""
+
+    def __init__(self, sock: socket.socket, own_uid: int) -> None:
+        self.sock = sock
+        self.own_uid = own_uid
+        self.loop = BlockingLoop()
+        self.pipe: BlockingPipe | None = None
+        self.child_id = 0
+        self.process_type = ""
+        self.remote_type = ""
+
+    def start(self, root: ChildActor) -> None:
+        """Give the parent's pipe its root actor and wait until the sandbox is on."""
+        root.process = self
+        self.pipe = BlockingPipe(self.sock, root, peer="the parent", on_closed=self._closed)
+        self.loop.add(self.pipe)
+        while not self.child_id:
+            self.pipe.step()
+
+    def launch(self, root: ChildActor, message: PChildProcess.Launch) -> None:
+        linux.set_process_name(f"fx-{message.remote_type or message.process_type}")
+        try:
+            enforcement = enforce.apply(
+                message.plan,
+                namespaces_given=message.namespaces_given,
+                own_uid=self.own_uid,
+                keep_fds={self.sock.fileno()},
+                landlock_abi_limit=message.landlock_abi_limit,
+            )
+        except enforce.EnforceError as error:
+            root.send(PChildProcess.LaunchFailed(step=error.step, errno=error.errno, reason=error.reason[:1024]))
+            self.exit(EXIT_FAILED)
+        self.child_id = message.child_id
+        self.process_type, self.remote_type = message.process_type, message.remote_type
+        root.send(PChildProcess.Ready(enforcement=enforcement))
+
+    def _closed(self, pipe: BlockingPipe, why: Why, error: Exception | None) -> None:
+        if error is not None:
+            sys.stderr.write(f"{error}\n")
+        self.exit(EXIT_BAD_MESSAGE if why is Why.BAD_MESSAGE else 0)
+
+    def exit(self, code: int) -> NoReturn:
+        """End at once: a child has nothing to save, and threads of libraries must not hold it."""
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def run(module: str, endpoint: int, log: int, *, own_uid: int) -> NoReturn:
+    """Be a child of this module.  Never returns."""
+    code = EXIT_FAILED
+    try:
+        _reset_signals()
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=endpoint)
+        main: Any = importlib.import_module(module).main  # already imported: the fork server warmed it
+        main(ChildContext(sock, own_uid))
+        code = 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def _reset_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def prewarm() -> None:
+    """Do once, before any fork, what would import lazily in a child that has no files."""
+    import traceback
+
+    try:
+        raise RuntimeError("warm")
+    except RuntimeError as error:
+        traceback.format_exception(error)
+    probes.prewarm()

@@ -1,0 +1,74 @@
+"""What a child writes to its standard output and error: read, bounded, escaped; never shown raw.
+
+Runs in: the parent.  Trusts: nothing of it; a child may write terminal escapes, false lines, without end.
+Flow: the child's 1 and 2 are one packet socket → tail kept here → crash reports, `--log child:5`.
+Source: cases on terminal injection and output floods in the threat list.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+_TAIL_MAX = 8192  # bytes kept: enough for a traceback
+_PACKET_MAX = 65_536
+_READS_MAX = 8  # packets a turn, so that a flood cannot hold the loop
+
+listener: Callable[[str, str], None] | None = None  # (who, escaped text); set by observe/log when asked for
+
+
+class ChildLog:
+    """Reads one child's log socket for as long as it lives."""
+
+    def __init__(self, sock: socket.socket, who: str) -> None:
+        sock.setblocking(False)
+        self._sock: socket.socket | None = sock
+        self._who = who
+        self._tail = b""
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(sock.fileno(), self._readable)
+
+    def _readable(self) -> None:
+        for _ in range(_READS_MAX):
+            if self._sock is None:
+                return
+            try:
+                data = self._sock.recv(_PACKET_MAX)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                return self._detach()
+            self._tail = (self._tail + data)[-_TAIL_MAX:]
+            if listener is not None:
+                listener(self._who, escape(data))
+        return None
+
+    def _detach(self) -> None:
+        if self._sock is not None:
+            self._loop.remove_reader(self._sock.fileno())
+            self._sock.close()
+            self._sock = None
+
+    def tail(self) -> str:
+        """The last line that was written, escaped; empty when nothing was."""
+        self._readable()
+        lines = self._tail.strip().splitlines()
+        return escape(lines[-1])[:500] if lines else ""
+
+    def text(self) -> str:
+        """All that is kept, escaped, for a crash report."""
+        self._readable()
+        return "\n".join(escape(line) for line in self._tail.splitlines())
+
+    def close(self) -> None:
+        self._readable()
+        self._detach()
+
+
+def escape(data: bytes) -> str:
+    """Printable text only: controls, escapes and bytes that are no UTF-8 are shown as \\x.. or \\u...."""
+    text = data.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

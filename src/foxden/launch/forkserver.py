@@ -1,0 +1,112 @@
+"""A fork server: warm, single-threaded, forks the children of one family and nothing else.
+
+Runs in: a process of its own, one a family, exec'd before the parent reads any secret.  Trusts: the parent.
+Flow: prewarm the family's child modules → PForkServer.Fork → clone into namespaces → child_main in the child.
+Source: core-feasibility facts sections 1 and 9; Gecko's ForkServer.cpp.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import socket
+from typing import NoReturn
+
+from foxden.ipc.actor import Actor
+from foxden.ipc.blocking import BlockingLoop, BlockingPipe
+from foxden.ipc.fields import PidFd
+from foxden.ipc.schema import Side
+from foxden.launch import child_main, emulate, interpreter
+from foxden.model.process_types import Family, RemoteType, child_rows, family_of
+from foxden.protocols.forkserver import PForkServer
+from foxden.sandbox import linux, namespaces, seccomp
+
+
+class ForkServerChild(Actor, protocol=PForkServer, side=Side.CHILD):
+    def __init__(self, modules: dict[str, str]) -> None:
+        self._modules = modules  # process type → child module
+
+    def recv_init(self, message: PForkServer.Init) -> None:
+        """Take the family's filter: every child inherits it below its own."""
+        if message.plan.filter:
+            linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+            seccomp.load(message.plan.filter)
+
+    def recv_fork(self, message: PForkServer.Fork) -> PForkServer.Fork.Returns:
+        module = self._modules.get(message.process_type)
+        if module is None:
+            return PForkServer.Fork.Returns(pid=0, errno=22)  # EINVAL: not of this family
+        own_ids = bool(message.uid) and bool(message.flags & namespaces.CLONE_NEWUSER)
+        gate = os.pipe() if own_ids else None
+        try:
+            pid, pidfd = linux.fork_into(message.flags)
+        except OSError as error:
+            _close(gate)
+            return PForkServer.Fork.Returns(pid=0, errno=error.errno or 0)
+        if pid == 0:
+            self._be_child(module, message, gate)
+        if gate is not None:
+            _open_gate(gate, pid, message.uid)
+        return PForkServer.Fork.Returns(pid=pid, errno=0, pidfd=PidFd(pidfd))
+
+    def _be_child(self, module: str, message: PForkServer.Fork, gate: tuple[int, int] | None) -> NoReturn:
+        uid = _pass_gate(gate, message.uid) if gate is not None else -1
+        child_main.run(module, message.endpoint.detach(), message.log.detach(), own_uid=uid)
+
+
+def _open_gate(gate: tuple[int, int], pid: int, uid: int) -> None:
+    """Map the child's ids, which only root may do and only from outside, and let it go on."""
+    reader, writer = gate
+    os.close(reader)
+    try:
+        namespaces.map_ids_of(pid, uid)
+        os.write(writer, b"m")
+    except OSError:
+        os.write(writer, b"-")  # such ids are not to be had here: it keeps ours
+    finally:
+        os.close(writer)
+
+
+def _pass_gate(gate: tuple[int, int], uid: int) -> int:
+    reader, writer = gate
+    os.close(writer)
+    mapped = os.read(reader, 1) == b"m"
+    os.close(reader)
+    return uid if mapped else -1
+
+
+def _close(gate: tuple[int, int] | None) -> None:
+    for fd in gate or ():
+        os.close(fd)
+
+
+def modules_of(family: Family) -> dict[str, str]:
+    """Process type → child module, of all types that this family may fork."""
+    remotes: tuple[RemoteType | None, ...] = (None,)
+    return {
+        row.name: row.child
+        for row in child_rows()
+        if any(family_of(row, remote) is family for remote in (row.remote_types or remotes))
+    }
+
+
+def main(words: interpreter.BootWords) -> None:
+    linux.die_with_parent()
+    linux.set_process_name(f"foxden-{words.family}")
+    emulate.apply(words.emulate)
+    namespaces.remember_ids()
+    modules = modules_of(Family(words.family))
+    for module in sorted(set(modules.values())):
+        importlib.import_module(module).prewarm()
+    child_main.prewarm()
+    sock = socket.socket(fileno=interpreter.IPC_FD)
+    pipe = BlockingPipe(sock, ForkServerChild(modules), peer="the parent")
+    loop = BlockingLoop()
+    loop.add(pipe)
+    gc.collect()
+    gc.freeze()  # children never walk, and so never copy, what is here now
+    loop.run()
+    os._exit(0)
+
+

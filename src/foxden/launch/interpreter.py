@@ -1,0 +1,110 @@
+"""How a fresh interpreter of ours is started: which words, which descriptors, which path.
+
+Runs in: the parent (starter, network fork server), the starter (other fork servers).  Trusts: its caller.
+Flow: BootWords → argv of a python that reads nothing of the user's → `main` of starter or fork server.
+Source: python(1) -I -S; posix_spawn(3).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, replace
+
+# Where a fresh process finds its pipe to the parent; 0-2 are /dev/null, log, log.
+IPC_FD = 3
+EXIT_NOT_STARTED = 70  # EX_SOFTWARE: the interpreter could not be executed, or failed at once
+
+_BOOT = (
+    "import sys; role, family, emulate, *path = sys.argv[1:]; sys.path += path; "
+    "from foxden.launch import interpreter; interpreter.main(role, family, emulate, path)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BootWords:
+    """What is said on the command line: no secret, no input."""
+
+    role: str  # starter | forkserver
+    family: str
+    emulate: str  # `launch/emulate`: a lesser kernel, for tests; empty: none
+    path: tuple[str, ...]  # where foxden and its libraries lie; comes after the standard library
+
+    def for_family(self, family: str) -> BootWords:
+        return replace(self, role="forkserver", family=family)
+
+    def arguments(self) -> list[str]:
+        options = ["-I", "-S", "-B", "-X", "utf8"]
+        return [sys.executable, *options, "-c", _BOOT, self.role, self.family, self.emulate, *self.path]
+
+
+def library_path() -> tuple[str, ...]:
+    """The directories that foxden and the libraries of its children lie in."""
+    from importlib.util import find_spec
+
+    found = []
+    for name in ("foxden", "msgspec", "pycurl", "selectolax"):
+        spec = find_spec(name)
+        if spec is None or spec.origin is None:
+            continue  # the child that needs it says so
+        is_package = spec.submodule_search_locations is not None
+        folder = os.path.dirname(os.path.dirname(spec.origin) if is_package else spec.origin)
+        if folder not in found:
+            found.append(folder)
+    return tuple(found)
+
+
+def execute(words: BootWords, endpoint: int, log: int) -> None:
+    """Replace this process.  The endpoint becomes IPC_FD; nothing else is inherited.  Raises OSError."""
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    _place({0: null, 1: log, 2: log, IPC_FD: endpoint})
+    os.execve(sys.executable, words.arguments(), {})  # noqa: S606 - our own interpreter, fixed words
+
+
+def _place(wanted: dict[int, int]) -> None:
+    """Put descriptors in their places, inheritable, whatever numbers they have now."""
+    above = {target: os.dup(fd) for target, fd in wanted.items()}
+    high = {target: _raise_above(fd, max(wanted)) for target, fd in above.items()}
+    for target, fd in high.items():
+        os.dup2(fd, target, inheritable=True)
+
+
+def _raise_above(fd: int, floor: int) -> int:
+    """A duplicate with a number above `floor`, close-on-exec."""
+    import fcntl
+
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, floor + 1)
+
+
+def spawn(words: BootWords, endpoint: int, log: int) -> int:
+    """Start a fresh interpreter as a child of the calling thread; returns its pid.  Raises OSError."""
+    high = [_raise_above(fd, IPC_FD) for fd in (endpoint, log)]
+    try:
+        actions = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0),
+            (os.POSIX_SPAWN_DUP2, high[1], 1),
+            (os.POSIX_SPAWN_DUP2, high[1], 2),
+            (os.POSIX_SPAWN_DUP2, high[0], IPC_FD),
+        ]
+        # A session of its own: Ctrl-C at the terminal is the parent's to handle.
+        return os.posix_spawn(sys.executable, words.arguments(), {}, file_actions=actions, setsid=True)
+    finally:
+        for fd in high:
+            os.close(fd)
+
+
+def main(role: str, family: str, emulate: str, path: list[str]) -> None:
+    """First code of ours in a fresh interpreter."""
+    from foxden.sandbox import linux
+
+    linux.close_all_but({IPC_FD})
+    os.set_inheritable(IPC_FD, False)
+    words = BootWords(role, family, emulate, tuple(path))
+    if role == "starter":
+        from foxden.launch import starter
+
+        starter.main(words)
+    else:
+        from foxden.launch import forkserver
+
+        forkserver.main(words)

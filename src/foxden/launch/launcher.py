@@ -1,0 +1,252 @@
+"""The parent's hold on the starter and the fork servers: ask for a process, get its pipe and pidfd.
+
+Runs in: the parent, on its loop.  Trusts: the starter and fork servers, which run no untrusted input.
+Flow: Launcher.fork(type) → fork server of the family (started when first needed) → Forked.
+Source: architecture.md "Fork servers"; core-feasibility section 9.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from foxden.errors import ChildCrashed, LaunchFailed, SandboxUnavailable
+from foxden.ipc.actor import Actor, Why
+from foxden.ipc.aio import AsyncPipe, call
+from foxden.ipc.fields import Endpoint
+from foxden.ipc.pipe import make_pair
+from foxden.ipc.schema import Message, Side
+from foxden.launch import interpreter
+from foxden.launch.childlog import ChildLog
+from foxden.model.process_types import Family
+from foxden.protocols.forkserver import PForkServer, PStarter
+from foxden.sandbox.plan import SandboxPlan
+
+_START_TIMEOUT_S = 20.0  # a fork server imports its libraries first; on a busy machine this takes a while
+
+
+class StarterParent(Actor, protocol=PStarter, side=Side.PARENT):
+    """The parent's end of the starter."""
+
+
+class ForkServerParent(Actor, protocol=PForkServer, side=Side.PARENT):
+    """The parent's end of a fork server."""
+
+
+@dataclass(slots=True)
+class Server:
+    """One live process that makes others: the starter, or a fork server."""
+
+    name: str
+    actor: Actor
+    pipe: AsyncPipe
+    pid: int
+    pidfd: int
+    log: ChildLog
+    plan: SandboxPlan | None = None
+    started_at: float = field(default_factory=time.monotonic)
+
+    def end(self) -> None:
+        """Close the pipe, kill and reap.  A second call does nothing."""
+        self.pipe.close()
+        if self.pidfd >= 0:
+            end_process(self.pidfd)
+            self.pidfd = -1
+        self.log.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """A child just forked.  The holder closes `sock`, `log` and `pidfd`, and reaps."""
+
+    pid: int
+    pidfd: int
+    sock: socket.socket
+    log: socket.socket
+
+
+class Launcher:
+    """Starts the starter at once, fork servers when needed, children when asked.
+
+    `can_spawn` turns False when the parent has locked itself: from then on only what was made before can fork.
+    """
+
+    def __init__(self, server_plan: SandboxPlan, *, emulate: str = "") -> None:
+        self._plan = server_plan
+        self._words = interpreter.BootWords("starter", "", emulate, interpreter.library_path())
+        self._starter: Server | None = None
+        self._servers: dict[Family, Server] = {}
+        self._starting: dict[Family, asyncio.Task[Server]] = {}
+        self.can_spawn = True
+
+    def start(self) -> None:
+        """Make the starter and the network's fork server.  Returns at once; they warm up by themselves."""
+        self._starter = self._spawn("starter", self._words, StarterParent())
+        self._spawn_network()
+
+    def _spawn_network(self) -> Server:
+        # Made by the parent itself: what comes from the starter can be locked before it forks; this one must be
+        # able to fork the only process that opens internet sockets.
+        server = self._spawn("network", self._words.for_family(Family.NETWORK.value), ForkServerParent())
+        return self._register(Family.NETWORK, server, SandboxPlan(policy="forkserver", level=0))
+
+    def _spawn(self, name: str, words: interpreter.BootWords, actor: Actor) -> Server:
+        if not self.can_spawn:
+            raise LaunchFailed(
+                f"the {name} process is gone, and this parent is locked: it can start no program",
+                hint="close this den and make a new one",
+            )
+        ours, theirs = make_pair()
+        log_ours, log_theirs = make_pair()
+        try:
+            pid = interpreter.spawn(words, theirs.fileno(), log_theirs.fileno())
+        except OSError as error:
+            for sock in (ours, log_ours):
+                sock.close()
+            raise LaunchFailed(f"cannot start {sys.executable!r}: {error}") from error
+        finally:
+            theirs.close()
+            log_theirs.close()
+        return self._hold(name, actor, ours, log_ours, pid, os.pidfd_open(pid))
+
+    def _hold(
+        self, name: str, actor: Actor, sock: socket.socket, log: socket.socket, pid: int, pidfd: int
+    ) -> Server:
+        def closed(why: Why, error: Exception | None) -> None:
+            self._forget(server)
+
+        pipe = AsyncPipe(sock, actor, peer=f"the {name} process", on_closed=closed)
+        server = Server(name, actor, pipe, pid, pidfd, ChildLog(log, f"forkserver {name}"))
+        return server
+
+    def _forget(self, server: Server) -> None:
+        if self._starter is server:
+            self._starter = None
+        for family in [f for f, s in self._servers.items() if s is server]:
+            del self._servers[family]
+        server.end()
+
+    def _register(self, family: Family, server: Server, plan: SandboxPlan) -> Server:
+        server.plan = plan
+        server.actor.send(PForkServer.Init(plan=plan))
+        self._servers[family] = server
+        return server
+
+    async def _server(self, family: Family) -> Server:
+        if family in self._servers:
+            return self._servers[family]
+        if family is Family.NETWORK:
+            return self._spawn_network()
+        return await asyncio.shield(self._starting.get(family) or self._begin(family))
+
+    def _begin(self, family: Family) -> asyncio.Task[Server]:
+        task = asyncio.create_task(self._start_family(family))
+        self._starting[family] = task
+        task.add_done_callback(lambda done: self._begun(family, done))
+        return task
+
+    def _begun(self, family: Family, task: asyncio.Task[Server]) -> None:
+        self._starting.pop(family, None)
+        if not task.cancelled():
+            task.exception()  # whoever waits raises it; asyncio need not complain if nobody does
+
+    async def _start_family(self, family: Family) -> Server:
+        if self._starter is None:
+            self._starter = self._spawn("starter", self._words, StarterParent())
+        ours, theirs = make_pair()
+        log_ours, log_theirs = make_pair()
+        message = PStarter.StartFamily(
+            family=family.value, endpoint=Endpoint(theirs.detach()), log=Endpoint(log_theirs.detach())
+        )
+        try:
+            reply = await _ask(self._starter, message)
+            if reply.pidfd is None:
+                raise LaunchFailed(f"the starter could not fork: {os.strerror(reply.errno)}")
+        except BaseException:
+            ours.close()
+            log_ours.close()
+            raise
+        server = self._hold(family.value, ForkServerParent(), ours, log_ours, reply.pid, reply.pidfd.detach())
+        return self._register(family, server, self._plan)
+
+    def prepare(self, family: Family) -> None:
+        """Begin to start this family's fork server, to have it warm when it is needed."""
+        if family not in self._servers and family not in self._starting and family is not Family.NETWORK:
+            self._begin(family)
+
+    async def fork(self, family: Family, process_type: str, *, flags: int, uid: int) -> Forked:
+        """Fork a child.  Raises SandboxUnavailable (layers=("namespaces",)) when the kernel refuses the flags,
+        LaunchFailed for anything else."""
+        server = await self._server(family)
+        ours, theirs = make_pair()
+        log_ours, log_theirs = make_pair()
+        message = PForkServer.Fork(
+            process_type=process_type,
+            flags=flags,
+            endpoint=Endpoint(theirs.detach()),
+            log=Endpoint(log_theirs.detach()),
+            uid=uid,
+        )
+        try:
+            reply = await _ask(server, message)
+            if reply.pidfd is None:
+                raise _refused(process_type, flags, reply.errno)
+        except BaseException:
+            ours.close()
+            log_ours.close()
+            raise
+        finally:
+            message.endpoint.close()
+            message.log.close()
+        return Forked(reply.pid, reply.pidfd.detach(), ours, log_ours)
+
+    def processes(self) -> list[Server]:
+        """Live servers, the starter first."""
+        return [s for s in (self._starter, *self._servers.values()) if s is not None]
+
+    async def close(self) -> None:
+        for task in list(self._starting.values()):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
+        for server in self.processes():
+            server.end()
+
+
+async def _ask(server: Server, message: Message) -> Any:
+    """Ask the starter or a fork server; its last words are in the error when it ends instead of answering."""
+    try:
+        return await call(server.actor, message, timeout_s=_START_TIMEOUT_S)
+    except ChildCrashed as error:
+        raise LaunchFailed(f"the {server.name} process ended: {server.log.tail() or error}") from error
+
+
+def _refused(process_type: str, flags: int, errno: int) -> Exception:
+    if flags and errno in (1, 22, 28, 38):  # EPERM, EINVAL, ENOSPC, ENOSYS: what kernels say to namespaces
+        return SandboxUnavailable(
+            f"{process_type}: expected new namespaces, the kernel refused them: {os.strerror(errno)}",
+            layers=("namespaces",),
+            hint="allow unprivileged user namespaces (sysctl user.max_user_namespaces, AppArmor, container "
+            "runtime), or accept the loss with --allow-partial namespaces,root,network,limits",
+        )
+    return LaunchFailed(f"{process_type}: the fork failed: {os.strerror(errno)}")
+
+
+def end_process(pidfd: int) -> None:
+    """SIGKILL, reap and close.  Returns at once for a process that has already ended."""
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    except (ProcessLookupError, ChildProcessError):
+        pass  # gone, or reaped by someone who waits for all children of this process
+    finally:
+        os.close(pidfd)
+
+

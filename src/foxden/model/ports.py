@@ -1,0 +1,25 @@
+"""Ports that no load may go to: services whose protocols could be spoken to by accident through HTTP.
+
+Runs in: every process; pure.  Trusts: nothing.
+Flow: port of a URL → `is_bad_port` → NS_ERROR_PORT_ACCESS_NOT_ALLOWED.
+Source: WHATWG Fetch, "bad port"; Gecko's gBadPortList (netwerk/base/nsIOService.cpp), kept in step with it.
+"""
+
+from __future__ import annotations
+
+BAD_PORTS: frozenset[int] = frozenset(
+    {
+        1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95,
+        101, 102, 103, 104, 109, 110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179,
+        389, 427, 465, 512, 513, 514, 515, 526, 530, 531, 532, 540, 548, 554, 556, 563, 587,
+        601, 636, 989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061,
+        6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080,
+    }
+)  # fmt: skip
+
+DEFAULT_PORTS: dict[str, int] = {"http": 80, "https": 443}
+
+
+def is_bad_port(port: int) -> bool:
+    """True for a listed port, and for a number that is no TCP port at all."""
+    return port in BAD_PORTS or not 0 < port <= 65_535

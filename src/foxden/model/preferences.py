@@ -1,0 +1,96 @@
+"""The preferences: name, default, and what each is for.  Firefox's names where Firefox has one.
+
+Runs in: every process may import it, only the parent reads values; pure.
+Flow: this table → parent/prefs (defaults, then what the caller gave) → settings structs of children.
+Source: Gecko's StaticPrefList.yaml and firefox.js for names and defaults; `foxden.*` are ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from foxden.errors import FoxdenError
+
+Value = bool | int | str
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    name: str
+    default: Value
+    doc: str
+    least: int | None = None  # bounds of an int
+    most: int | None = None
+
+
+_BANNED_PORTS_DOC = "ports refused beside the standard list; comma list of numbers and ranges n-m"
+
+PREFERENCES: tuple[Preference, ...] = (
+    Preference("security.sandbox.content.level", 4, "level of web and file content processes", 0, 4),
+    Preference("security.sandbox.socket.process.level", 1, "level of the socket process", 0, 1),
+    Preference("dom.ipc.processCount.webIsolated", 1, "content processes per site", 1, 8),
+    Preference("dom.ipc.processCount.file", 1, "content processes for file:// pages", 1, 8),
+    Preference("dom.ipc.processPrelaunch.fission.number", 1, "ready content processes kept for the next site", 0, 16),
+    Preference("dom.ipc.keepProcessesAlive.web", 4, "content processes kept after their last document", 0, 64),
+    Preference("network.http.connection-timeout", 30, "seconds to connect", 1, 3600),
+    Preference("network.http.response.timeout", 60, "seconds without a byte before a load ends", 1, 3600),
+    Preference("network.http.redirection-limit", 20, "redirects followed in one load", 0, 100),
+    Preference("network.http.max-persistent-connections-per-server", 6, "connections to one server", 1, 256),
+    Preference("network.http.max-connections", 256, "connections in all", 1, 4096),
+    Preference("network.http.http2.enabled", True, "offer HTTP/2 over TLS"),
+    Preference("network.dns.resolver-thread-extra-idle-time-seconds", 60, "seconds an answer is kept", 0, 3600),
+    Preference("network.dns.max_any_priority_threads", 8, "look-ups that may block at once", 1, 64),
+    Preference("network.security.ports.banned", "", _BANNED_PORTS_DOC),
+    Preference("network.security.ports.banned.override", "", "ports taken from the refused ones; same form"),
+    Preference("general.useragent.override", "", "User-Agent to send; empty: foxden's own"),
+    Preference("foxden.network.private-hosts", "", "hosts that may resolve to private addresses; comma list"),
+    Preference("foxden.content.max-document-bytes", 64 << 20, "largest document, after decompression", 1024, 256 << 20),
+    Preference("foxden.network.max-body-bytes", 1 << 30, "largest response body", 1024, 1 << 40),
+    Preference("foxden.network.max-header-bytes", 262_144, "largest response head", 1024, 4 << 20),
+    Preference("foxden.hang.timeout", 10, "seconds a child may leave a ping unanswered", 1, 3600),
+)
+
+BY_NAME: dict[str, Preference] = {preference.name: preference for preference in PREFERENCES}
+
+
+class PreferenceError(FoxdenError):
+    """A preference name or value is wrong."""
+
+
+def checked(name: str, value: object) -> Value:
+    """Return `value` as this preference's type; a str is read as on a command line.
+
+    Raises PreferenceError: unknown name, wrong type, out of bounds.
+    """
+    row = BY_NAME.get(name)
+    if row is None:
+        close = get_close_matches(name, BY_NAME, 1)
+        hint = f"did you mean {close[0]}?" if close else "`foxden support` lists the preferences"
+        raise PreferenceError(f"expected the name of a preference, got {name!r}", hint=hint)
+    if isinstance(value, str) and not isinstance(row.default, str):
+        value = _parsed(row, value)
+    if type(value) is not type(row.default):
+        raise PreferenceError(f"{name}: expected {type(row.default).__name__}, got {value!r}")
+    if isinstance(value, int) and not isinstance(value, bool):
+        _check_bounds(row, value)
+    if not isinstance(value, (bool, int, str)):
+        raise PreferenceError(f"{name}: expected a bool, an int or a str, got {value!r}")
+    return value
+
+
+def _parsed(row: Preference, text: str) -> Value:
+    if isinstance(row.default, bool):
+        words = {"true": True, "false": False}
+        if text.lower() not in words:
+            raise PreferenceError(f"{row.name}: expected true or false, got {text!r}")
+        return words[text.lower()]
+    try:
+        return int(text)
+    except ValueError:
+        raise PreferenceError(f"{row.name}: expected a whole number, got {text!r}") from None
+
+
+def _check_bounds(row: Preference, value: int) -> None:
+    if (row.least is not None and value < row.least) or (row.most is not None and value > row.most):
+        raise PreferenceError(f"{row.name}: expected {row.least} to {row.most}, got {value}")

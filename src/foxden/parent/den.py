@@ -1,0 +1,302 @@
+"""The doors: Den, and AsyncDen, over one runtime on a loop of its own thread.
+
+Runs in: parent; the caller's thread on this side, the den's loop thread on the other.  Trusts: the caller.
+Flow: den.open(url) → loop thread → Runtime.open → Page.
+Source: interface.md "Python".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import json
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from foxden.errors import DenClosed, FoxdenError, PolicyError
+from foxden.model.enforcement import Layer
+from foxden.model.page import Link
+from foxden.model.records import ProcessRecord
+from foxden.parent.documents import Shown
+from foxden.parent.runtime import Fetched, Runtime
+from foxden.parent.support import SupportReport
+from foxden.parent.support import report as support_report
+from foxden.protocols.network import LoadSink
+
+T = TypeVar("T")
+OPEN_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page as the content process showed it.  Scripts did not run, and nothing was painted."""
+
+    url: str  # as asked for
+    final_url: str
+    status: int  # 0 for files
+    title: str
+    text: str
+    html: str
+    encoding: str
+    content_type: str
+    links: tuple[Link, ...]
+    received_bytes: int
+    redirects: tuple[str, ...]
+    timing: Mapping[str, float]
+    process: Mapping[str, object]  # {pid, remote_type, name} of the content process
+    console: tuple[str, ...] = ()  # empty: scripts do not run in this version
+    truncated: tuple[str, ...] = ()  # parts that were cut at a bound
+    sha256: str = ""
+
+    def to_dict(self) -> dict[str, object]:
+        """As `foxden open --json` prints it."""
+        links = [{"href": link.href, "text": link.text} for link in self.links]
+        shown = {name: value for name, value in vars(self).items() if name not in ("links", "sha256")}
+        return {**shown, "links": links, "redirects": list(self.redirects), "timing": dict(self.timing)}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answered request."""
+
+    url: str
+    status: int
+    http_version: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    received_bytes: int
+    redirects: tuple[str, ...]
+    remote: str
+
+    def header(self, name: str) -> str | None:
+        """The first header of this name, whatever its case."""
+        return next((value for key, value in self.headers if key.lower() == name.lower()), None)
+
+    def iter_bytes(self, chunk_size: int = 65_536) -> Iterator[bytes]:
+        """The body in pieces."""
+        for start in range(0, len(self.body), chunk_size):
+            yield self.body[start : start + chunk_size]
+
+    def json(self) -> Any:
+        """The body as JSON.  Raises ValueError."""
+        return json.loads(self.body)
+
+
+class _Door:
+    """What both doors share: the loop's thread, and the runtime on it."""
+
+    def __init__(
+        self,
+        profile: str | Path | None = None,
+        prefs: Mapping[str, object] | None = None,
+        lock_parent: bool = False,
+        *,
+        allow_partial: Iterable[str] = (),
+        level: int | None = None,
+    ) -> None:
+        """Make a den.  Its starter and fork servers begin to warm up at once; children come when needed.
+
+        profile: a folder; file pages may not read it.  prefs: by Firefox's names (`model/preferences`).
+        lock_parent: give up internet sockets and program starts in this very process, for good.
+        allow_partial: layers whose loss is accepted, by name.  level: of content processes, 0 to 4.
+        Raises: PreferenceError, PolicyError, SandboxUnavailable, LaunchFailed.
+        """
+        folder = Path(profile) if profile is not None else None
+        if folder is not None and not folder.is_dir():
+            raise FoxdenError(f"expected a profile folder, got {str(folder)!r}", hint="make it first: mkdir -p")
+        layers = _layers(allow_partial)
+        self._closing = threading.Lock()
+        self._closed = False
+        self._loop = asyncio.new_event_loop()
+        # Children die with the thread that started their makers, so this one lives exactly as long as the den.
+        self._thread = threading.Thread(target=self._loop.run_forever, name="foxden-loop", daemon=True)
+        self._thread.start()
+        try:
+            self._runtime = self._run(_make(folder, prefs or {}, lock_parent, layers, level))
+        except BaseException:
+            self._stop()
+            raise
+
+    def _submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        if self._closed:
+            work.close()
+            raise DenClosed("this den is closed", hint="make a new one")
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        future = self._submit(work)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # Ctrl-C in the caller's thread ends the work, not only the waiting
+            raise
+
+    def _close(self) -> None:
+        with self._closing:
+            if self._closed:
+                return
+            asyncio.run_coroutine_threadsafe(self._runtime.close(), self._loop).result()
+            self._closed = True
+            self._stop()
+
+    def _stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _make(
+    profile: Path | None, prefs: Mapping[str, object], lock_parent: bool, layers: tuple[Layer, ...], level: int | None
+) -> Runtime:
+    runtime = Runtime(profile=profile, prefs=prefs, lock_parent=lock_parent, accept_partial=layers, level=level)
+    try:
+        runtime.start()
+    except BaseException:
+        await runtime.close()
+        raise
+    return runtime
+
+
+def _layers(names: Iterable[str]) -> tuple[Layer, ...]:
+    known = {layer.value: layer for layer in Layer}
+    for name in names:
+        if name not in known:
+            raise PolicyError(f"expected the name of a layer, got {name!r}", hint=f"one of {', '.join(known)}")
+    return tuple(known[name] for name in names)
+
+
+class Den(_Door):
+    """A trusted parent, its children, and the one process that owns the network.  Thread-safe; use with `with`."""
+
+    def open(self, url: str, *, timeout: float = OPEN_TIMEOUT_S, sink: LoadSink = LoadSink.DOCUMENT) -> Page:
+        """Load a page or a file in a content process, through the socket process.
+
+        url: http, https or file, or the path of a file.  timeout: seconds for everything.
+        Raises: NetworkError, LoadError, ChildCrashed, ChildTimeout, SandboxUnavailable.
+        """
+        return _page(url, self._run(self._runtime.open(url, timeout_s=timeout, sink=sink)))
+
+    def fetch(
+        self,
+        url: str,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        data: bytes = b"",
+        follow: bool = True,
+        timeout: float = OPEN_TIMEOUT_S,
+        sink: Callable[[bytes | memoryview], object] | None = None,
+    ) -> Reply:
+        """One exchange.  `sink` gets the body in pieces, on the den's thread, as they come; else it is in `.body`.
+
+        Raises: NetworkError, LoadError, ChildCrashed, SandboxUnavailable.
+        """
+        work = self._runtime.fetch(
+            url, method=method, headers=headers, body=data, follow=follow, timeout_s=timeout, sink=sink
+        )
+        return _reply(self._run(work))
+
+    def processes(self) -> list[ProcessRecord]:
+        """All processes of this den, the parent first."""
+        return self._run(_soon(self._runtime.records))
+
+    def support(self) -> SupportReport:
+        """What this kernel gives, per layer and per process type, and what to do about what is missing."""
+        return self._run(support_report(self._runtime))
+
+    def close(self) -> None:
+        """End every process of the den.  A second call does nothing."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._close()
+
+
+class AsyncDen(_Door):
+    """The same, awaited; use with `async with`."""
+
+    async def open(self, url: str, *, timeout: float = OPEN_TIMEOUT_S, sink: LoadSink = LoadSink.DOCUMENT) -> Page:
+        """See Den.open."""
+        return _page(url, await self._wait(self._runtime.open(url, timeout_s=timeout, sink=sink)))
+
+    async def fetch(
+        self,
+        url: str,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        data: bytes = b"",
+        follow: bool = True,
+        timeout: float = OPEN_TIMEOUT_S,
+        sink: Callable[[bytes | memoryview], object] | None = None,
+    ) -> Reply:
+        """See Den.fetch."""
+        work = self._runtime.fetch(
+            url, method=method, headers=headers, body=data, follow=follow, timeout_s=timeout, sink=sink
+        )
+        return _reply(await self._wait(work))
+
+    async def processes(self) -> list[ProcessRecord]:
+        """See Den.processes."""
+        return await self._wait(_soon(self._runtime.records))
+
+    async def support(self) -> SupportReport:
+        """See Den.support."""
+        return await self._wait(support_report(self._runtime))
+
+    async def close(self) -> None:
+        """See Den.close."""
+        await asyncio.get_running_loop().run_in_executor(None, self._close)
+
+    async def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return await asyncio.wrap_future(self._submit(work))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+
+async def _soon(function: Callable[[], T]) -> T:
+    return function()
+
+
+def _page(url: str, shown: Shown) -> Page:
+    content = shown.content
+    return Page(
+        url=url,
+        final_url=str(shown.url),
+        status=shown.status,
+        title=content.title,
+        text=content.text,
+        html=content.html,
+        encoding=content.encoding,
+        content_type=content.content_type,
+        links=content.links,
+        received_bytes=shown.received_bytes,
+        redirects=shown.redirects,
+        timing=shown.timing,
+        process={"pid": shown.pid, "type": "content", "name": shown.name},
+        truncated=content.truncated,
+        sha256=shown.sha256,
+    )
+
+
+def _reply(fetched: Fetched) -> Reply:
+    return Reply(
+        url=fetched.url,
+        status=fetched.status,
+        http_version=fetched.http_version,
+        headers=fetched.headers,
+        body=fetched.body,
+        received_bytes=fetched.received_bytes,
+        redirects=fetched.redirects,
+        remote=fetched.remote,
+    )

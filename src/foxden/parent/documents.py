@@ -1,0 +1,354 @@
+"""Documents: which content process shows one, what that process may load, and what came of it.
+
+Runs in: parent.  Trusts: nothing a content process says; it gets the load that was decided, or a refusal.
+Flow: open(url) → head (channel) → content process of the final site → PDocument → PDocumentChannel → bytes → Page.
+Source: shapes.md section 4; Gecko's DocumentLoadListener (the parent leads, the process is chosen by the answer).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from foxden.errors import BadMessage, ChildTimeout, LoadError
+from foxden.ipc.actor import Actor, Why
+from foxden.ipc.fields import RegularFile
+from foxden.ipc.memory import read_payload
+from foxden.ipc.schema import Side
+from foxden.model.hops import Request
+from foxden.model.origins import Url, file_path
+from foxden.model.page import PageContent
+from foxden.model.process_types import BY_NAME, RemoteType
+from foxden.parent.channel import HttpChannel, Response, network_error
+from foxden.parent.files import open_for_content
+from foxden.parent.hosts import ChildHost, ChildParent
+from foxden.parent.network import Network
+from foxden.parent.plans import Plans
+from foxden.parent.prefs import Prefs
+from foxden.parent.processes import ProcessManager
+from foxden.protocols.content import ContentSettings, PContent, PDocument, PDocumentChannel
+from foxden.protocols.network import LoadSink, PHttpTransaction
+
+_PAGE_DECODER = msgspec.msgpack.Decoder(PageContent)
+
+
+@dataclass(slots=True)
+class Load:
+    """One load, decided and waiting for its content process to ask for it."""
+
+    url: Url
+    sink: LoadSink
+    response: Response | None = None
+    file: RegularFile | None = None
+
+    def let_go(self) -> None:
+        if self.response is not None:
+            self.response.transaction.end()
+        if self.file is not None:
+            self.file.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What came of a document."""
+
+    content: PageContent
+    url: Url
+    status: int
+    received_bytes: int
+    sha256: str
+    pid: int
+    name: str
+    redirects: tuple[str, ...]
+    timing: dict[str, float] = field(default_factory=dict)
+
+
+class ContentParent(ChildParent, protocol=PContent, side=Side.PARENT):
+    """A content process, seen from here."""
+
+    def __init__(self, bridge: Callable[[ChildHost], None]) -> None:
+        self.loads: dict[int, Load] = {}  # document id → the load that this process may ask for
+        self.bridge = bridge
+
+    def alloc_document_channel(self, message: PDocumentChannel.Construct) -> DocumentChannelParent:
+        return DocumentChannelParent(self)
+
+
+class DocumentChannelParent(Actor, protocol=PDocumentChannel, side=Side.PARENT):
+    """One load that a content process asked for.  Only what was decided for one of its documents is given."""
+
+    def __init__(self, content: ContentParent) -> None:
+        self._content = content
+
+    def recv_construct(self, message: PDocumentChannel.Construct) -> None:
+        load = self._content.loads.get(message.document_id)
+        if load is None or message.url != load.url.href:
+            # Sub-resources come with scripts and styles; until then a document may load itself and nothing else.
+            self.send(PDocumentChannel.OnFailed(code="NS_ERROR_DOM_BAD_URI"))
+            return
+        del self._content.loads[message.document_id]
+        if load.file is not None:
+            self._start_file(load, load.file)
+        elif load.response is not None:
+            self._start_response(load, load.response)
+
+    def _start_file(self, load: Load, file: RegularFile) -> None:
+        self.send(
+            PDocumentChannel.OnStart(
+                channel_id=1, final_url=load.url.href, status=0, content_type="", content_encoding="",
+                nosniff=False, complete=False, file=file,
+            )
+        )  # fmt: skip
+        file.close()
+
+    def _start_response(self, load: Load, response: Response) -> None:
+        head = response.head
+        if not head.complete:
+            self._content.bridge(self._content.host)
+        self.send(
+            PDocumentChannel.OnStart(
+                channel_id=response.channel_id,
+                final_url=load.url.href,
+                status=head.status,
+                content_type=(response.header("content-type") or "")[:8192],
+                content_encoding=response.joined_encodings[:1024],
+                nosniff=(response.header("x-content-type-options") or "").strip().lower() == "nosniff",
+                inline=head.inline,
+                complete=head.complete,
+            )
+        )
+        if not head.complete:
+            response.transaction.send(PHttpTransaction.StartDelivery(child_id=self._content.host.child_id))
+
+
+class DocumentParent(Actor, protocol=PDocument, side=Side.PARENT):
+    """One document.  `result`: what the content process made of it; None when the process ended first."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.result: asyncio.Future[PDocument.OnLoaded | PDocument.OnFailed | None] = loop.create_future()
+
+    def recv_on_loaded(self, message: PDocument.OnLoaded) -> None:
+        if not self.result.done():
+            self.result.set_result(message)
+
+    def recv_on_failed(self, message: PDocument.OnFailed) -> None:
+        if not self.result.done():
+            self.result.set_result(message)
+
+    def actor_destroy(self, why: Why) -> None:
+        if not self.result.done():
+            self.result.set_result(None)
+
+
+class Documents:
+    """All documents of one den."""
+
+    def __init__(
+        self, processes: ProcessManager, network: Network, channel: HttpChannel, plans: Plans, prefs: Prefs
+    ) -> None:
+        self._processes, self._network, self._channel = processes, network, channel
+        self._plans, self._prefs = plans, prefs
+        self._sites: dict[str, list[ChildHost]] = {}
+        self._starting: dict[str, asyncio.Task[ChildHost]] = {}
+        self._busy: dict[int, int] = {}  # child id → documents it is at work on
+        self._document_ids = itertools.count(1)
+
+    # ---- content processes
+
+    async def content_host(self, site: str, remote_type: RemoteType) -> ChildHost:
+        """A live content process of this site: the one there is, a ready one, or a new one."""
+        for host in self._sites.get(site, []):
+            if host.alive:
+                return host
+        task = self._starting.get(site)
+        if task is None:
+            task = asyncio.create_task(self._start(site, remote_type))
+            self._starting[site] = task
+            task.add_done_callback(lambda done: self._started(site, done))
+        return await asyncio.shield(task)
+
+    def _started(self, site: str, task: asyncio.Task[ChildHost]) -> None:
+        self._starting.pop(site, None)
+        if not task.cancelled():
+            task.exception()
+
+    async def _start(self, site: str, remote_type: RemoteType) -> ChildHost:
+        host = self._processes.take_ready("content", remote_type)
+        if host is None:
+            host = await self._processes.launch("content", self.make_root(), remote_type=remote_type, name=site)
+        host.name = site
+        host.root.send(PContent.Init(settings=self._settings()))
+        self._sites.setdefault(site, []).append(host)
+        host.ended.add_done_callback(lambda _: self._forget(site, host))
+        self._end_surplus()
+        self.keep_ready()
+        return host
+
+    def make_root(self) -> ContentParent:
+        """The root actor of a content process."""
+        return ContentParent(self._bridge)
+
+    def _bridge(self, host: ChildHost) -> None:
+        if self._network.host is not None:
+            self._network.bridge_to(host, self._network.host)
+
+    def keep_ready(self) -> None:
+        """Have the next web content process sandboxed and waiting.  It may never become a file process."""
+        count = self._prefs.get_int("dom.ipc.processPrelaunch.fission.number")
+        self._processes.keep_ready(self.make_root, "content", RemoteType.WEB, count)
+
+    def _settings(self) -> ContentSettings:
+        return ContentSettings(max_document_bytes=self._prefs.get_int("foxden.content.max-document-bytes"))
+
+    def _forget(self, site: str, host: ChildHost) -> None:
+        hosts = self._sites.get(site, [])
+        if host in hosts:
+            hosts.remove(host)
+        if not hosts:
+            self._sites.pop(site, None)
+
+    def _end_surplus(self) -> None:
+        """Keep only so many idle content processes, the newest."""
+        keep = self._prefs.get_int("dom.ipc.keepProcessesAlive.web")
+        idle = [h for hosts in self._sites.values() for h in hosts if not self._busy.get(h.child_id)]
+        for host in idle[: max(0, len(idle) - keep - 1)]:
+            host.close()
+
+    # ---- documents
+
+    async def open(self, url: Url, sink: LoadSink, headers: tuple[tuple[str, str], ...], deadline: float) -> Shown:
+        """Load and show one document.  `deadline`: on the loop's clock.
+
+        Raises: NetworkError, LoadError, ChildCrashed, ChildTimeout, SandboxUnavailable.
+        """
+        started = time.monotonic()
+        if not url.is_network:
+            load = self._open_file(url, sink)
+            return await self._show(load, await self._ready(load, RemoteType.FILE), deadline, started)
+        # The process for the site that was asked for starts while the network is asked; a redirect may need another.
+        early = asyncio.ensure_future(self.content_host(url.site, RemoteType.WEB))
+        try:
+            timeout_s = max(0.001, deadline - asyncio.get_running_loop().time())
+            response = await self._channel.open(Request("GET", url, headers), timeout_s=timeout_s)
+        except BaseException:
+            early.add_done_callback(_ignore)
+            raise
+        load = Load(response.url, sink, response)
+        if response.url.site == url.site:
+            return await self._show(load, await self._ready(load, RemoteType.WEB, early), deadline, started)
+        early.add_done_callback(_ignore)
+        return await self._show(load, await self._ready(load, RemoteType.WEB), deadline, started)
+
+    async def _ready(
+        self, load: Load, remote_type: RemoteType, early: asyncio.Future[ChildHost] | None = None
+    ) -> ChildHost:
+        """The content process for this load; lets go of the load when there is none to be had."""
+        try:
+            if early is not None:
+                return await early
+            return await self.content_host(load.url.site, remote_type)
+        except BaseException:
+            load.let_go()
+            raise
+
+    def _open_file(self, url: Url, sink: LoadSink) -> Load:
+        rules = self._plans.resolved(BY_NAME["content"], RemoteType.FILE).files
+        file, _ = open_for_content(file_path(url), rules)
+        return Load(url, sink, file=file)
+
+    async def _show(self, load: Load, host: ChildHost, deadline: float, started: float) -> Shown:
+        root = host.root
+        assert isinstance(root, ContentParent)  # noqa: S101 - only content hosts are in _sites
+        document_id = next(self._document_ids)
+        root.loads[document_id] = load
+        self._busy[host.child_id] = self._busy.get(host.child_id, 0) + 1
+        head_at = time.monotonic()
+        try:
+            if not root.alive:
+                raise host.crash(f"loading {load.url.href}")
+            document = DocumentParent()
+            root.construct(
+                document, PDocument.Construct(document_id=document_id, url=load.url.href, sink=load.sink)
+            )
+            result = await self._wait(document, host, load, deadline)
+            document.delete(PDocument.Delete())
+            timing = {"head_ms": _ms(started, head_at), "document_ms": _ms(head_at, time.monotonic())}
+            return _shown(result, load, host, timing)
+        finally:
+            root.loads.pop(document_id, None)
+            self._busy[host.child_id] -= 1
+            if not self._busy[host.child_id]:
+                del self._busy[host.child_id]
+            load.let_go()
+
+    async def _wait(
+        self, document: DocumentParent, host: ChildHost, load: Load, deadline: float
+    ) -> PDocument.OnLoaded:
+        remaining = deadline - asyncio.get_running_loop().time()
+        try:
+            result = await asyncio.wait_for(document.result, max(0.001, remaining))
+        except TimeoutError:
+            raise self._timed_out(host, load) from None
+        if result is None:
+            await asyncio.wait([host.ended], timeout=2)  # the kernel says how, a moment after the pipe closed
+            raise host.crash(f"loading {load.url.href}")
+        if isinstance(result, PDocument.OnFailed):
+            raise self._failure(result, load)
+        return result
+
+    def _timed_out(self, host: ChildHost, load: Load) -> Exception:
+        """The deadline has passed: is it the network that is slow, or the content process that hangs?"""
+        response = load.response
+        if response is not None and not response.transaction.stop.done():
+            return LoadError(
+                f"{load.url.href}: the body did not arrive in time", code="NS_ERROR_NET_TIMEOUT", url=load.url.href,
+                hint="--timeout gives it longer",
+            )  # fmt: skip
+        host.kill("it did not finish a document before its deadline")
+        return ChildTimeout(
+            f"{host} did not finish {load.url.href} before its deadline, and was ended",
+            hint="--timeout gives it longer",
+        )
+
+    def _failure(self, result: PDocument.OnFailed, load: Load) -> Exception:
+        """Why there is no document: the network's word where it has one, else the content process's."""
+        if load.response is not None and load.response.transaction.stop.done():
+            outcome = load.response.transaction.outcome
+            if not outcome.ok and outcome.code != "NS_BINDING_ABORTED":
+                return network_error(outcome, load.url)
+        return LoadError(f"{load.url.href}: {result.code}: {result.detail}", code=result.code, url=load.url.href)
+
+
+def _ignore(task: asyncio.Future[ChildHost]) -> None:
+    if not task.cancelled():
+        task.exception()
+
+
+def _ms(start: float, end: float) -> float:
+    return round((end - start) * 1000, 3)
+
+
+def _shown(result: PDocument.OnLoaded, load: Load, host: ChildHost, timing: dict[str, float]) -> Shown:
+    try:
+        content = _PAGE_DECODER.decode(read_payload(result.content))
+    except msgspec.DecodeError as error:
+        host.kill(f"{host} broke the protocol: PDocument.OnLoaded: {error}")
+        raise BadMessage(f"PDocument.OnLoaded: {error} - at $.content; {host} killed") from None
+    response = load.response
+    return Shown(
+        content=content,
+        url=load.url,
+        status=response.head.status if response else 0,
+        received_bytes=result.received_bytes,
+        sha256=result.sha256,
+        pid=host.pid,
+        name=host.name,
+        redirects=response.redirects if response else (),
+        timing=timing,
+    )

@@ -1,0 +1,224 @@
+"""The parent's handle of one child: its pipe, its pidfd, what it may be asked, and how it ends.
+
+Runs in: parent.  Trusts: nothing the child says; its end is read from the kernel, not from the child.
+Flow: UNLAUNCHED → launch → LAUNCHING → Ready → READY → shutdown or death → DEAD.
+Source: Gecko's GeckoChildProcessHost phases; waitid(2) P_PIDFD.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from foxden.errors import BadMessage, ChildCrashed, LaunchFailed
+from foxden.ipc.actor import Actor, Why
+from foxden.ipc.aio import AsyncPipe, call
+from foxden.launch.childlog import ChildLog
+from foxden.launch.launcher import Forked
+from foxden.model.enforcement import Enforcement
+from foxden.model.process_types import ProcessType, RemoteType
+from foxden.protocols.process import PChildProcess
+
+
+class State(enum.Enum):
+    UNLAUNCHED = "unlaunched"
+    LAUNCHING = "launching"
+    READY = "ready"
+    CLOSING = "closing"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a child ended.  `reason`: why we ended it, empty when it ended by itself."""
+
+    signal: int | None = None
+    exit_code: int | None = None
+    reason: str = ""
+    log: str = ""
+
+    def text(self) -> str:
+        if self.reason:
+            return self.reason
+        if self.signal is not None:
+            return f"ended by {signal.Signals(self.signal).name}"
+        if self.exit_code is not None:
+            return f"exited with {self.exit_code}"
+        return "gone"
+
+
+class ChildParent(Actor):
+    """Root actor on the parent's side of every child.  Types add their own handlers, and a protocol."""
+
+    host: ChildHost
+
+    def recv_ready(self, message: PChildProcess.Ready) -> None:
+        self.host.became_ready(message.enforcement)
+
+    def recv_launch_failed(self, message: PChildProcess.LaunchFailed) -> None:
+        name = os.strerror(message.errno)
+        self.host.failed(LaunchFailed(f"{self.host}: {message.step} failed: {message.reason} ({name})"))
+
+    def recv_report_bad_peer(self, message: PChildProcess.ReportBadPeer) -> None:
+        self.host.report_bad_peer(message.child_id, message.error)
+
+
+class ChildHost:
+    """One child, from before its fork until it is reaped."""
+
+    def __init__(
+        self,
+        child_id: int,
+        row: ProcessType,
+        remote_type: RemoteType | None,
+        root: ChildParent,
+        *,
+        level: int,
+        name: str = "",
+        on_bad_peer: Callable[[int, str], None] = lambda child_id, error: None,
+    ) -> None:
+        self.child_id, self.row, self.remote_type, self.level, self.name = child_id, row, remote_type, level, name
+        self.root = root
+        root.host = self
+        self.state = State.UNLAUNCHED
+        self.enforcement: Enforcement | None = None
+        self.pid = 0
+        self.started_at = time.monotonic()
+        loop = asyncio.get_running_loop()
+        self._loop = loop
+        self._ready: asyncio.Future[Enforcement] = loop.create_future()
+        self.ended: asyncio.Future[End] = loop.create_future()
+        self._reason = ""
+        self._pidfd = -1
+        self._pipe: AsyncPipe | None = None
+        self._log: ChildLog | None = None
+        self._on_bad_peer = on_bad_peer
+
+    def __str__(self) -> str:
+        kind = self.row.name + (f" {self.remote_type.value}" if self.remote_type else "")
+        return f"{kind} child {self.pid}" + (f" ({self.name})" if self.name else "")
+
+    @property
+    def alive(self) -> bool:
+        return self.state in (State.LAUNCHING, State.READY)
+
+    def attach(self, forked: Forked, launch: PChildProcess.Launch) -> None:
+        """Take over a child that was just forked and tell it what it is."""
+        self.state = State.LAUNCHING
+        self.pid, self._pidfd = forked.pid, forked.pidfd
+        self._log = ChildLog(forked.log, str(self))
+        self._loop.add_reader(self._pidfd, self._reap)
+        self._pipe = AsyncPipe(forked.sock, self.root, peer=str(self), on_closed=self._pipe_closed)
+        self.root.send(launch)
+
+    async def wait_ready(self, timeout_s: float) -> Enforcement:
+        """Raises LaunchFailed."""
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._ready), timeout_s)
+        except TimeoutError:
+            self.kill("not ready in time")
+            raise LaunchFailed(f"{self}: not ready within {timeout_s} s", pid=self.pid) from None
+
+    def became_ready(self, enforcement: Enforcement) -> None:
+        if self.state is State.LAUNCHING:
+            self.state = State.READY
+            self.enforcement = enforcement
+            self._ready.set_result(enforcement)
+
+    def failed(self, error: LaunchFailed) -> None:
+        if not self._ready.done():
+            self._ready.set_exception(error)
+        self.kill(str(error))
+
+    def report_bad_peer(self, child_id: int, error: str) -> None:
+        self._on_bad_peer(child_id, error)
+
+    async def ping(self, timeout_s: float) -> None:
+        """Raises ChildTimeout when the child does not answer in time; the caller ends it."""
+        await call(self.root, PChildProcess.Ping(token=time.monotonic_ns()), timeout_s=timeout_s)
+
+    async def probe(self, name: str, argument: str = "", *, timeout_s: float = 10.0) -> PChildProcess.RunProbe.Returns:
+        """Let the child try one act of launch/probes."""
+        message = PChildProcess.RunProbe(probe=name, argument=argument)
+        reply: PChildProcess.RunProbe.Returns = await call(self.root, message, timeout_s=timeout_s)
+        return reply
+
+    def kill(self, reason: str) -> None:
+        """End it now.  `reason` is what errors will say."""
+        if self.state is State.DEAD or self._pidfd < 0:
+            return
+        self._reason = self._reason or reason
+        self.state = State.CLOSING
+        with contextlib.suppress(ProcessLookupError):  # already a zombie: the reaper is about to hear of it
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        if self._pipe is not None:
+            self._pipe.close()
+
+    def close(self) -> None:
+        """Ask it to finish; the reaper hears when it has."""
+        if self.state is State.READY and self._pipe is not None:
+            self.state = State.CLOSING
+            self._reason = "closed"
+            self.root.send(PChildProcess.Shutdown())
+
+    def _pipe_closed(self, why: Why, error: Exception | None) -> None:
+        if why is Why.BAD_MESSAGE:
+            who = "broke the protocol" if isinstance(error, BadMessage) else "made a handler of the parent fail"
+            self.kill(f"{self} {who}: {error}")
+        elif why is Why.PEER_GONE and self.state is not State.CLOSING:
+            # It closed its pipe without ending, or is ending: either way there is no speaking with it any more.
+            self._loop.call_later(0.5, self.kill, "closed its pipe")
+
+    def _reap(self) -> None:
+        try:
+            status = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)
+        except ChildProcessError:
+            status = None  # someone else in this process waits for all children, and took it
+        else:
+            if status is None:
+                return
+        by_signal = status is not None and status.si_code in (os.CLD_KILLED, os.CLD_DUMPED)
+        exited = status is not None and status.si_code == os.CLD_EXITED
+        self._finish(
+            End(
+                signal=status.si_status if status is not None and by_signal else None,
+                exit_code=status.si_status if status is not None and exited else None,
+                reason=self._reason,
+                log=self._log.text() if self._log else "",
+            )
+        )
+
+    def _finish(self, end: End) -> None:
+        self.state = State.DEAD
+        self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self._pidfd = -1
+        if not self._ready.done():
+            last = end.log.splitlines()[-1:] or [""]
+            self._ready.set_exception(LaunchFailed(f"{self}: {end.text()} before it was ready. {last[0]}".strip()))
+            self._ready.exception()  # a child that nobody waits for may fail in peace
+        # First the word of how it ended, then the actors: what they tell their callers can name the cause.
+        if not self.ended.done():
+            self.ended.set_result(end)
+        if self._pipe is not None:
+            self._pipe.close(Why.PEER_GONE)
+        if self._log is not None:
+            self._log.close()
+
+    def crash(self, doing: str) -> ChildCrashed:
+        """The error for someone whose work this child did not finish."""
+        end = self.ended.result() if self.ended.done() else End(reason=self._reason)
+        return ChildCrashed(
+            f"{self} {end.text()} while {doing}",
+            pid=self.pid,
+            process_type=self.row.name,
+            signal=end.signal,
+            exit_code=end.exit_code,
+            hint="" if end.reason else "the next one starts afresh; `--debug` shows what it wrote before it ended",
+        )

@@ -1,0 +1,191 @@
+"""All children of one den: launched, counted, kept ready, pinged, ended.
+
+Runs in: parent.  Trusts: the process table, the plans; judges what each child reports of its sandbox.
+Flow: launch(type) → plan → fork → Ready → every asked layer FULL, or accepted by name → host.
+Source: architecture.md laws 1 and 5.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterable
+
+from foxden.errors import SandboxUnavailable
+from foxden.launch.launcher import Launcher
+from foxden.model.enforcement import Enforcement, Layer
+from foxden.model.process_types import BY_NAME, RemoteType, family_of
+from foxden.model.records import ProcessRecord
+from foxden.observe.memory import memory_bytes
+from foxden.parent.hosts import ChildHost, ChildParent, State
+from foxden.parent.plans import Plans
+from foxden.parent.prefs import Prefs
+from foxden.protocols.process import PChildProcess
+
+_READY_TIMEOUT_S = 20.0
+_OWN_UID_BASE = 0x7000_0000  # above every range in use: systemd-nspawn's ends at 0x6fffffff
+
+
+class ProcessManager:
+    """The children of one den."""
+
+    def __init__(self, launcher: Launcher, plans: Plans, prefs: Prefs, accepted: Iterable[Layer]) -> None:
+        self._launcher, self._plans, self._prefs = launcher, plans, prefs
+        self._accepted = frozenset(accepted)
+        self._hosts: dict[int, ChildHost] = {}
+        self._next_id = 1
+        self._pools: dict[tuple[str, RemoteType | None], list[asyncio.Task[ChildHost]]] = {}
+        self._closing = False
+
+    def hosts(self) -> list[ChildHost]:
+        return [host for host in self._hosts.values() if host.alive]
+
+    def host(self, child_id: int) -> ChildHost | None:
+        return self._hosts.get(child_id)
+
+    async def launch(
+        self,
+        type_name: str,
+        root: ChildParent,
+        *,
+        remote_type: RemoteType | None = None,
+        name: str = "",
+        judge: bool = True,
+    ) -> ChildHost:
+        """Start a child of this type.  `judge=False`: only to look at what it got; it is never given work.
+
+        Raises SandboxUnavailable, LaunchFailed.
+        """
+        row = BY_NAME[type_name]
+        plan = self._plans.plan(row, remote_type)
+        host = ChildHost(
+            self._take_id(), row, remote_type, root, level=plan.level, name=name, on_bad_peer=self._end_bad_peer
+        )
+        flags, given = plan.namespaces, True
+        family = family_of(row, remote_type)
+        uid = _OWN_UID_BASE + host.child_id if os.getuid() == 0 else 0
+        try:
+            forked = await self._launcher.fork(family, row.name, flags=flags, uid=uid)
+        except SandboxUnavailable as error:
+            if judge and not self._accepted.issuperset(_lost_without_namespaces()):
+                raise _not_accepted(str(host), error, self._accepted) from None
+            forked, given = await self._launcher.fork(family, row.name, flags=0, uid=0), False
+        launch = PChildProcess.Launch(
+            child_id=host.child_id,
+            process_type=row.name,
+            remote_type=remote_type.value if remote_type else "",
+            plan=plan,
+            namespaces_given=given,
+            landlock_abi_limit=self._prefs.landlock_abi_limit(),
+        )
+        self._hosts[host.child_id] = host
+        host.ended.add_done_callback(lambda _: self._hosts.pop(host.child_id, None))
+        host.attach(forked, launch)
+        enforcement = await host.wait_ready(_READY_TIMEOUT_S)
+        if judge:
+            self._judge(host, enforcement)
+        return host
+
+    def _take_id(self) -> int:
+        self._next_id += 1
+        return self._next_id - 1
+
+    def _judge(self, host: ChildHost, enforcement: Enforcement) -> None:
+        """Refuse a child that got less than its policy asks, unless the caller accepted the loss by name."""
+        missing = [layer for layer in enforcement.missing() if layer not in self._accepted]
+        if not missing:
+            return
+        reasons = {layer: status.reason for layer, status in enforcement.items()}
+        text = "; ".join(f"{layer.value}: {reasons[layer]}" for layer in missing)
+        names = ",".join(layer.value for layer in missing)
+        host.kill("its sandbox is not whole")
+        raise SandboxUnavailable(
+            f"{host}: the sandbox is not whole: {text}",
+            layers=tuple(layer.value for layer in missing),
+            hint=f"`foxden support` says what to change; --allow-partial {names} accepts the loss",
+        )
+
+    def _end_bad_peer(self, child_id: int, error: str) -> None:
+        host = self._hosts.get(child_id)
+        if host is not None:
+            host.kill(f"{host} broke the protocol with another child: {error}")
+
+    # ---- children kept ready
+
+    def keep_ready(self, make: Callable[[], ChildParent], type_name: str, remote_type: RemoteType, count: int) -> None:
+        """Have `count` children of this type ready, sandboxed and unspecialised, for `take_ready`."""
+        pool = self._pools.setdefault((type_name, remote_type), [])
+        while len(pool) < count and not self._closing:
+            pool.append(asyncio.create_task(self.launch(type_name, make(), remote_type=remote_type, name="")))
+
+    def take_ready(self, type_name: str, remote_type: RemoteType) -> ChildHost | None:
+        """A ready child of this type, if there is one now."""
+        pool = self._pools.get((type_name, remote_type), [])
+        for task in list(pool):
+            if task.done():
+                pool.remove(task)
+                if not task.cancelled() and task.exception() is None and task.result().state is State.READY:
+                    return task.result()
+        return None
+
+    # ---- looking, and ending
+
+    def records(self) -> list[ProcessRecord]:
+        """One record a process: the parent, servers, children."""
+        own = ProcessRecord(
+            pid=os.getpid(), process_type="default", level=0, memory_bytes=memory_bytes(os.getpid()),
+            uptime_s=round(time.monotonic() - _STARTED, 3), name="parent",
+        )  # fmt: skip
+        servers = [
+            ProcessRecord(pid=s.pid, process_type="forkserver", level=s.plan.level if s.plan else 0,
+                          memory_bytes=memory_bytes(s.pid), uptime_s=round(time.monotonic() - s.started_at, 3),
+                          name=s.name)
+            for s in self._launcher.processes()
+        ]  # fmt: skip
+        return [own, *servers, *(_record(host) for host in self.hosts())]
+
+    async def close(self) -> None:
+        """End all children and wait until they are reaped."""
+        self._closing = True
+        tasks = [task for pool in self._pools.values() for task in pool]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        hosts = list(self._hosts.values())
+        for host in hosts:
+            host.kill("the den is closed")
+        if hosts:
+            await asyncio.wait([host.ended for host in hosts], timeout=5)
+
+
+_STARTED = time.monotonic()
+
+
+def _record(host: ChildHost) -> ProcessRecord:
+    return ProcessRecord(
+        pid=host.pid,
+        process_type=host.row.name,
+        remote_type=host.remote_type.value if host.remote_type else None,
+        level=host.level,
+        enforcement=host.enforcement,
+        memory_bytes=memory_bytes(host.pid),
+        uptime_s=round(time.monotonic() - host.started_at, 3),
+        name=host.name,
+    )
+
+
+def _lost_without_namespaces() -> frozenset[Layer]:
+    return frozenset({Layer.NAMESPACES, Layer.ROOT})
+
+
+def _not_accepted(who: str, error: SandboxUnavailable, accepted: frozenset[Layer]) -> SandboxUnavailable:
+    lost = ",".join(layer.value for layer in Layer if layer in _lost_without_namespaces() and layer not in accepted)
+    return SandboxUnavailable(
+        str(error),
+        layers=("namespaces",),
+        hint="allow unprivileged user namespaces (`foxden support` says how), or accept the loss with "
+        f"--allow-partial {lost or 'namespaces,root'},network,limits",
+    )
+
+

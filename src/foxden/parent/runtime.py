@@ -1,0 +1,213 @@
+"""One den at work: everything that lives on its loop, made in the right order and taken down in the reverse.
+
+Runs in: parent, on the den's loop.  Trusts: its caller.
+Flow: start (starter, fork servers, lock) → open, fetch, … → close (children, servers, endpoints).
+Source: architecture.md "Where the parent lives".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from foxden.errors import FoxdenError, NetworkError
+from foxden.ipc.schema import Side
+from foxden.launch.launcher import Launcher
+from foxden.model.enforcement import Layer
+from foxden.model.hops import Request
+from foxden.model.origins import Url, parse_url, url_of_path
+from foxden.model.process_types import BY_NAME, ProcessType, RemoteType, family_of
+from foxden.model.records import ProcessRecord
+from foxden.parent.channel import HttpChannel, network_error
+from foxden.parent.documents import Documents, Shown
+from foxden.parent.hosts import ChildHost, ChildParent
+from foxden.parent.network import OWN_CHILD_ID, Network, SocketProcessParent
+from foxden.parent.plans import Plans, parent_plan, server_plan
+from foxden.parent.prefs import Prefs
+from foxden.parent.processes import ProcessManager
+from foxden.parent.roster import Roster
+from foxden.parent.unit_test import UnitTestParent
+from foxden.protocols.network import LoadSink, PHttpTransaction
+from foxden.protocols.process import PChildProcess
+from foxden.sandbox import parent_lock
+
+T = TypeVar("T")
+USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) foxden/0.1"
+_GRACE_S = 2.0  # beyond a deadline, for the process that should have said so itself
+
+
+class IdleParent(ChildParent, protocol=PChildProcess, side=Side.PARENT):
+    """A child whose work comes in a later version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """One finished exchange; `body` is empty when it went to a sink."""
+
+    url: str
+    status: int
+    http_version: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    received_bytes: int
+    redirects: tuple[str, ...]
+    remote: str
+
+
+class Runtime:
+    """All parts of one den.  Everything here is called on its loop."""
+
+    def __init__(
+        self,
+        *,
+        profile: Path | None,
+        prefs: Mapping[str, object],
+        lock_parent: bool,
+        accept_partial: Iterable[Layer],
+        level: int | None = None,
+    ) -> None:
+        given = dict(prefs)
+        if level is not None:
+            given["security.sandbox.content.level"] = level
+        self.prefs = Prefs(given)
+        self._lock_parent = lock_parent
+        self.launcher = Launcher(server_plan(), emulate=self.prefs.emulated_kernel())
+        self.plans = Plans(self.prefs, profile)
+        self.processes = ProcessManager(self.launcher, self.plans, self.prefs, accept_partial)
+        self.network = Network(self.processes, self.prefs)
+        self._channel = HttpChannel(self.network, self.prefs)
+        self.documents = Documents(self.processes, self.network, self._channel, self.plans, self.prefs)
+        self._roster = Roster(self.processes)
+
+    def start(self) -> None:
+        """Make what makes processes, and then, if asked, lock this one."""
+        self.launcher.start()
+        self._roster.open()
+        if self._lock_parent:
+            parent_lock.lock(parent_plan())
+            self.launcher.can_spawn = False
+
+    # ---- loads
+
+    def url_of(self, text: str) -> Url:
+        """What the caller means: a URL, or the path of a file that exists."""
+        if not text:
+            raise FoxdenError("expected a URL or a path, got nothing", hint="foxden open https://example.org/")
+        if text.startswith(("/", "./", "../")) or ("://" not in text and os.path.exists(text)):
+            return url_of_path(os.path.abspath(text))
+        return parse_url(text)
+
+    async def open(
+        self,
+        text: str,
+        *,
+        timeout_s: float,
+        sink: LoadSink = LoadSink.DOCUMENT,
+        headers: Mapping[str, str] | None = None,
+    ) -> Shown:
+        """Load and show one document.  Raises: see Documents.open."""
+        url = self.url_of(text)
+        if url.is_network:
+            self.launcher.prepare(family_of(BY_NAME["content"], RemoteType.WEB))
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        sent = self._headers({"Accept-Encoding": "gzip, deflate", **(headers or {})})
+        return await self._within(self.documents.open(url, sink, sent, deadline), timeout_s, url)
+
+    async def fetch(
+        self,
+        text: str,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        follow: bool = True,
+        timeout_s: float,
+        sink: Callable[[bytes | memoryview], object] | None = None,
+    ) -> Fetched:
+        """One exchange (redirects followed if asked); the body to `sink`, or returned.
+
+        Raises: NetworkError, LoadError, and what starting the socket process raises.
+        """
+        url = parse_url(text)
+        if not url.is_network:
+            raise NetworkError(
+                f"{url.href}: expected http or https to fetch", code="NS_ERROR_UNKNOWN_PROTOCOL", url=url.href,
+                hint="`foxden open` reads files",
+            )  # fmt: skip
+        request = Request(method, url, self._headers(headers or {}), body)
+        return await self._within(self._fetch(request, follow, timeout_s, sink), timeout_s, url)
+
+    async def _fetch(
+        self, request: Request, follow: bool, timeout_s: float, sink: Callable[[bytes | memoryview], object] | None
+    ) -> Fetched:
+        response = await self._channel.open(request, timeout_s=timeout_s, follow=follow)
+        parts: list[bytes] = []
+        take = sink or (lambda view: parts.append(bytes(view)))
+        try:
+            head = response.head
+            if head.inline:
+                take(head.inline)
+            if not head.complete:
+                done = self.network.expect_body(response.channel_id, take)
+                response.transaction.send(PHttpTransaction.StartDelivery(child_id=OWN_CHILD_ID))
+                await done
+            stop = await response.transaction.stop
+            if stop is None or not stop.outcome.ok:
+                raise network_error(response.transaction.outcome, response.url)
+        finally:
+            self.network.forget_body(response.channel_id)
+            response.transaction.end()
+        return Fetched(
+            url=response.url.href, status=head.status, http_version=head.http_version, headers=head.headers,
+            body=b"".join(parts), received_bytes=stop.received_bytes, redirects=response.redirects,
+            remote=head.remote,
+        )  # fmt: skip
+
+    def _headers(self, given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+        agent = self.prefs.get_str("general.useragent.override") or USER_AGENT
+        names = {name.lower() for name in given}
+        base = [("User-Agent", agent)] if "user-agent" not in names else []
+        base += [("Accept", "*/*")] if "accept" not in names else []
+        return (*base, *given.items())
+
+    async def _within(self, work: Coroutine[object, object, T], timeout_s: float, url: Url) -> T:
+        """Wait for work that keeps its own deadline; when even that fails, find and end who hangs."""
+        try:
+            async with asyncio.timeout(timeout_s + _GRACE_S):
+                return await work
+        except TimeoutError:
+            await self.network.end_if_hung()
+            raise NetworkError(
+                f"{url.href}: no answer within {timeout_s:g} s",
+                code="NS_ERROR_NET_TIMEOUT",
+                url=url.href,
+                hint="--timeout gives it longer",
+            ) from None
+
+    # ---- processes
+
+    def root_for(self, row: ProcessType) -> ChildParent:
+        """A root actor of the protocol that this type speaks."""
+        if row.name == "content":
+            return self.documents.make_root()
+        if row.name == "socket":
+            return SocketProcessParent()
+        return UnitTestParent() if row.name == "ipdlunittest" else IdleParent()
+
+    async def launch(self, type_name: str, remote_type: RemoteType | None = None) -> ChildHost:
+        """Start a child of any type, to be looked at and probed; it is given no work."""
+        return await self.processes.launch(type_name, self.root_for(BY_NAME[type_name]), remote_type=remote_type)
+
+    def records(self) -> list[ProcessRecord]:
+        return self.processes.records()
+
+    async def close(self) -> None:
+        self._roster.close()
+        self.network.close()
+        await self.processes.close()
+        await self.launcher.close()
+

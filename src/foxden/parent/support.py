@@ -1,0 +1,106 @@
+"""What this machine gives, layer by layer and type by type, learnt by starting one child of each type.
+
+Runs in: parent.  Trusts: the kernel's behaviour, not its flags: a real child runs the whole sequence.
+Flow: every process type → launch with every loss accepted → Enforcement → table, and what to do about it.
+Source: Firefox's about:support sandbox section; facts on how distributions and containers take layers away.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from foxden.errors import FoxdenError
+from foxden.model.enforcement import Enforcement, Layer, Status
+from foxden.model.process_types import PROCESS_TYPES, ProcessType, RemoteType
+from foxden.sandbox import landlock, seccomp
+
+if TYPE_CHECKING:
+    from foxden.parent.runtime import Runtime
+
+# What an operator can do about a layer that is not FULL.
+REMEDIES: dict[Layer, str] = {
+    Layer.NAMESPACES: "allow unprivileged user namespaces: sysctl user.max_user_namespaces=28633; on Ubuntu 24.04 "
+    "an AppArmor profile with `userns,`; in a container a runtime profile that lets clone(CLONE_NEWUSER) pass",
+    Layer.ROOT: "comes with namespaces",
+    Layer.NETWORK: "comes with namespaces",
+    Layer.LIMITS: "comes with namespaces",
+    Layer.CAPABILITIES: "nothing is known to take this away",
+    Layer.LANDLOCK: "a kernel of 5.13 or later with landlock among the lsm= of its command line; 6.12 has all of it",
+    Layer.SECCOMP: "a kernel with CONFIG_SECCOMP_FILTER",
+}
+
+
+class TypeReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One process type as it starts here.  `error`: why it does not."""
+
+    process_type: str
+    remote_type: str | None = None
+    level: int
+    enforcement: Enforcement | None = None
+    error: str = ""
+    switched_off_by: str = ""  # the environment name that turned its sandbox off
+
+
+class SupportReport(msgspec.Struct, frozen=True, kw_only=True):
+    kernel: str
+    architecture: str
+    python: str
+    landlock_abi: int
+    seccomp: bool
+    types: list[TypeReport]
+    advice: list[str]
+
+
+async def report(runtime: Runtime) -> SupportReport:
+    """Start one child of each type, note what it got, end it."""
+    types = [
+        await _report_type(runtime, row, remote)
+        for row in PROCESS_TYPES
+        if row.child
+        for remote in (row.remote_types or (None,))
+    ]
+    return SupportReport(
+        kernel=platform.release(),
+        architecture=platform.machine(),
+        python=sys.version.split()[0],
+        landlock_abi=min(landlock.kernel_abi(), runtime.prefs.landlock_abi_limit()),
+        seccomp=seccomp.is_available(),
+        types=types,
+        advice=_advice(types),
+    )
+
+
+async def _report_type(runtime: Runtime, row: ProcessType, remote: RemoteType | None) -> TypeReport:
+    level = runtime.prefs.level_of(row)
+    name = remote.value if remote else None
+    off = row.disable_env if level == 0 and row.disable_env else ""
+    try:
+        host = await runtime.processes.launch(
+            row.name, runtime.root_for(row), remote_type=remote, name="support", judge=False
+        )
+    except FoxdenError as error:
+        return TypeReport(process_type=row.name, remote_type=name, level=level, error=str(error), switched_off_by=off)
+    enforcement = host.enforcement
+    host.kill("support has seen it")
+    await host.ended
+    return TypeReport(
+        process_type=row.name, remote_type=name, level=level, enforcement=enforcement, switched_off_by=off
+    )
+
+
+def _advice(types: list[TypeReport]) -> list[str]:
+    """One line a layer that is not whole somewhere, and one a sandbox that is switched off."""
+    lacking = {
+        layer
+        for entry in types
+        if entry.enforcement is not None
+        for layer, status in entry.enforcement.items()
+        if status.status is not Status.FULL
+    }
+    lines = [f"{layer.value}: {REMEDIES[layer]}" for layer in Layer if layer in lacking]
+    off = sorted({entry.switched_off_by for entry in types if entry.switched_off_by})
+    return lines + [f"{name} is set: the sandbox of its processes is OFF" for name in off]

@@ -1,0 +1,125 @@
+"""A resolved policy as the plain data that a child applies to itself.
+
+Runs in: the parent, tools and tests; pure.  Trusts: the resolved policy.
+Flow: ResolvedPolicy → build_plan → SandboxPlan → PChildProcess.Launch → enforce.apply in the child.
+Source: linux/landlock.h (ABI 7), linux/sched.h, getrlimit(2); shared shapes in sandbox/plan.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from foxden.sandbox.bpf import compile_filter
+from foxden.sandbox.constants import value_of
+from foxden.sandbox.filter import verdicts
+from foxden.sandbox.paths import Access, FileRule
+from foxden.sandbox.plan import Bind, LandlockPlan, LandlockRule, Limit, SandboxPlan
+from foxden.sandbox.policy import ResolvedPolicy
+from foxden.sandbox.syscalls import policy_error
+
+_CLONE_NAMES = {
+    "user": "CLONE_NEWUSER",
+    "pid": "CLONE_NEWPID",
+    "mount": "CLONE_NEWNS",
+    "net": "CLONE_NEWNET",
+    "ipc": "CLONE_NEWIPC",
+    "uts": "CLONE_NEWUTS",
+    "cgroup": "CLONE_NEWCGROUP",
+}
+
+# linux/landlock.h.  ABI 5 has all 16 file rights, ABI 4 both network rights, ABI 6 both scopes; ABI 7 adds none.
+LANDLOCK_FS_ALL = 0xFFFF
+LANDLOCK_FS_READ_FILE = 1 << 2
+LANDLOCK_FS_READ_DIR = 1 << 3
+LANDLOCK_NET_BIND_TCP = 1 << 0
+LANDLOCK_NET_CONNECT_TCP = 1 << 1
+LANDLOCK_SCOPE_ABSTRACT_UNIX = 1 << 0
+LANDLOCK_SCOPE_SIGNAL = 1 << 1
+
+# Key of [limits] → RLIMIT_*.
+_RLIMITS: dict[str, Literal["as", "data", "nofile", "fsize", "nproc", "memlock"]] = {
+    "address_space": "as",
+    "memory": "data",
+    "descriptors": "nofile",
+    "file_size": "fsize",
+    "tasks": "nproc",
+    "locked_memory": "memlock",
+}
+
+
+def build_plan(resolved: ResolvedPolicy, *, arch: str, listener: bool = False) -> SandboxPlan:
+    """Everything that a child of this policy applies.  `listener`: a broker serves the filter's notifications.
+
+    Raises: PolicyError when the kernel cannot keep the file rules as they are written.
+    """
+    if resolved.level == 0:
+        return SandboxPlan(policy=resolved.name, level=0)
+    table = verdicts(resolved, arch)
+    reads = _kernel_reads(resolved) if resolved.reads == "kernel" else ()
+    return SandboxPlan(
+        policy=resolved.name,
+        level=resolved.level,
+        namespaces=_namespace_bits(resolved.namespaces, arch),
+        empty_root=resolved.root == "empty",
+        binds=tuple(Bind(str(rule.path), str(rule.path)) for rule in reads) if resolved.root == "empty" else (),
+        drop_capabilities=resolved.capabilities == "drop",
+        landlock=_landlock(resolved, reads) if resolved.landlock else None,
+        filter=compile_filter(table, listener=listener),
+        notify=listener and table.may_notify(),
+        limits=_limits(resolved),
+        oom_score_adj=resolved.limits.get("oom_score_adj", 0),
+        own_network=resolved.network == "none",
+    )
+
+
+def _namespace_bits(namespaces: tuple[str, ...], arch: str) -> int:
+    bits = 0
+    for name in namespaces:
+        bits |= value_of(_CLONE_NAMES[name], arch)
+    return bits
+
+
+def _kernel_reads(resolved: ResolvedPolicy) -> tuple[FileRule, ...]:
+    """The trees that mounts and Landlock grant.  Neither can take a part out of what it grants: refuse that.
+
+    A deny rule outside of every granted tree needs nothing: the kernel gives only what is granted.
+    """
+    rules = resolved.files.rules()
+    reads = tuple(rule for rule in rules if rule.access is Access.READ)
+    where = f"{resolved.name}.toml: level {resolved.level}"
+    if resolved.root == "empty" and any(rule.path == "/" for rule in reads):
+        raise policy_error(where, "root = 'host' where all of '/' is granted by the kernel", resolved.root)
+    for denied in rules:
+        within = [rule.path for rule in reads if denied.access is Access.DENY and _is_below(denied.path, rule.path)]
+        if within:
+            expected = f"no deny rule below {within[0]!r}, which reads = 'kernel' grants as a whole"
+            raise policy_error(where, expected, str(denied.path))
+    return reads
+
+
+def _is_below(path: str, tree: str) -> bool:
+    return path.startswith(tree.rstrip("/") + "/")
+
+
+def _landlock(resolved: ResolvedPolicy, reads: tuple[FileRule, ...]) -> LandlockPlan:
+    """Deny everything but the reads.  Binding a TCP port is nobody's business; connecting, where a network is."""
+    net = LANDLOCK_NET_BIND_TCP
+    if resolved.network == "none":
+        net |= LANDLOCK_NET_CONNECT_TCP
+    access = LANDLOCK_FS_READ_FILE | LANDLOCK_FS_READ_DIR
+    return LandlockPlan(
+        handled_fs=LANDLOCK_FS_ALL,
+        handled_net=net,
+        scoped=LANDLOCK_SCOPE_ABSTRACT_UNIX | LANDLOCK_SCOPE_SIGNAL,
+        rules=tuple(LandlockRule(str(rule.path), access) for rule in reads),
+    )
+
+
+def _limits(resolved: ResolvedPolicy) -> tuple[Limit, ...]:
+    """Core dumps are always off: a dump would hold what the sandbox keeps in."""
+    named = [
+        Limit(name, resolved.limits[key], own_ids_only=key == "tasks")
+        for key, name in _RLIMITS.items()
+        if key in resolved.limits
+    ]
+    return (Limit("core", 0), *named)

@@ -1,0 +1,132 @@
+"""Putting a sandbox plan on this process, layer by layer, and saying honestly what came of each.
+
+Runs in: a child, right after its fork, before it has read a byte of input.  Trusts: the plan.
+Flow: SandboxPlan → limits → root → capabilities → no_new_privs → Landlock → seccomp → Enforcement.
+Source: architecture.md "Layers of one child"; the order matters and is the order of this file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+from foxden.model.enforcement import Enforcement, LayerStatus, Status
+from foxden.sandbox import capabilities, landlock, limits, linux, namespaces, seccomp
+from foxden.sandbox.plan import SandboxPlan
+
+T = TypeVar("T")
+FULL = LayerStatus(Status.FULL)
+_NO_NAMESPACES = LayerStatus(Status.NONE, "the kernel gave no user namespace")
+
+
+class EnforceError(Exception):
+    """A step failed that the kernel had promised.  `step`: its name; `errno`."""
+
+    def __init__(self, step: str, error: OSError) -> None:
+        super().__init__(f"{step}: {error}")
+        self.step = step
+        self.errno = error.errno or 0
+        self.reason = str(error)
+
+
+def _step(name: str, act: Callable[[], T]) -> T:
+    try:
+        return act()
+    except OSError as error:
+        raise EnforceError(name, error) from error
+
+
+def apply(
+    plan: SandboxPlan, *, namespaces_given: bool, own_uid: int, keep_fds: set[int], landlock_abi_limit: int
+) -> Enforcement:
+    """Put every layer of the plan on.  `own_uid`: a uid that root mapped for this child, or -1.
+
+    Raises EnforceError; the process must then end.  Layers that this kernel lacks are not errors here: they are
+    in the result, and the parent judges.
+    """
+    isolated = bool(plan.namespaces) and namespaces_given
+    _step("close", lambda: linux.close_all_but(keep_fds))
+    if plan.oom_score_adj:
+        _step("oom_score", lambda: limits.raise_oom_score(plan.oom_score_adj))
+    trees = _step("binds", lambda: namespaces.open_trees(plan.binds)) if isolated and plan.empty_root else ()
+    if isolated:
+        _step("ids", (lambda: namespaces.become(own_uid)) if own_uid >= 0 else namespaces.map_own_ids)
+    _step("die_with_parent", linux.die_with_parent)
+    abi = min(landlock.kernel_abi(), landlock_abi_limit)
+    limited = _limits(plan, isolated)
+    rooted = _root(plan, isolated, trees)
+    dropped = _capabilities(plan)
+    if plan.landlock is not None or plan.filter:
+        _step("no_new_privs", lambda: linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1))
+    landlock_plan = plan.landlock
+    locked = _step("landlock", lambda: landlock.apply(landlock_plan, abi)) if landlock_plan is not None else None
+    filtered = _seccomp(plan)
+    return Enforcement(
+        namespaces=_namespaces(plan, isolated),
+        limits=limited,
+        root=rooted,
+        capabilities=dropped,
+        network=_network(plan, isolated, filtered),
+        landlock=locked,
+        seccomp=filtered,
+    )
+
+
+def _namespaces(plan: SandboxPlan, isolated: bool) -> LayerStatus | None:
+    if not plan.namespaces:
+        return None
+    return FULL if isolated else _NO_NAMESPACES
+
+
+def _limits(plan: SandboxPlan, isolated: bool) -> LayerStatus | None:
+    if not plan.limits:
+        return None
+    initial_root = os.getuid() == 0 and _is_initial_root()
+    return _step("limits", lambda: limits.apply(plan.limits, own_ids=isolated, initial_root=initial_root))
+
+
+def _is_initial_root() -> bool:
+    """Is uid 0 here uid 0 of the parent namespace too?  Such a task is never counted by RLIMIT_NPROC."""
+    with open("/proc/self/uid_map", encoding="ascii") as table:
+        return any(line.split()[:2] == ["0", "0"] for line in table)
+
+
+def _root(plan: SandboxPlan, isolated: bool, trees: namespaces.Trees) -> LayerStatus | None:
+    if not plan.empty_root:
+        return None
+    if not isolated:
+        return LayerStatus(Status.NONE, "an empty root needs a mount namespace")
+    _step("root", lambda: namespaces.empty_root(trees))
+    return FULL
+
+
+def _capabilities(plan: SandboxPlan) -> LayerStatus | None:
+    if not plan.drop_capabilities:
+        return None
+    _step("capabilities", capabilities.drop_all)
+    return FULL
+
+
+def _seccomp(plan: SandboxPlan) -> LayerStatus | None:
+    if not plan.filter:
+        return None
+    try:
+        seccomp.load(plan.filter)
+    except OSError as error:
+        if error.errno in (22, 38) and not seccomp.is_available():
+            return LayerStatus(Status.NONE, "this kernel takes no seccomp filters")
+        raise EnforceError("seccomp", error) from error
+    return FULL
+
+
+def _network(plan: SandboxPlan, isolated: bool, filtered: LayerStatus | None) -> LayerStatus | None:
+    """An own, empty network namespace, and a filter under which no internet socket can be made."""
+    if not plan.own_network:
+        return None
+    in_own = isolated and bool(plan.namespaces & namespaces.CLONE_NEWNET)
+    if in_own and filtered is FULL:
+        return FULL
+    if filtered is FULL:
+        return LayerStatus(Status.PARTIAL, "no network namespace: the filter alone refuses sockets")
+    return LayerStatus(Status.PARTIAL if in_own else Status.NONE, "no filter refuses sockets")

@@ -1,0 +1,87 @@
+"""Landlock: rights on files, TCP ports and scopes that a process gives up for itself and its children.
+
+Runs in: children, while single-threaded (a domain is per thread before ABI 8).  Trusts: the plan.
+Flow: LandlockPlan → what this kernel's ABI knows of it → ruleset → restrict → LayerStatus.
+Source: landlock(7); linux/landlock.h: which ABI brought which right.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+
+from foxden.model.enforcement import LayerStatus, Status
+from foxden.sandbox import linux
+from foxden.sandbox.plan import LandlockPlan, LandlockRule
+
+_CREATE_RULESET_VERSION = 1
+_RULE_PATH_BENEATH = 1
+
+# Highest set of rights by ABI: (file system, network, scopes).
+_RIGHTS_OF_ABI: dict[int, tuple[int, int, int]] = {
+    1: (0x1FFF, 0, 0),
+    2: (0x3FFF, 0, 0),  # + refer
+    3: (0x7FFF, 0, 0),  # + truncate
+    4: (0x7FFF, 0x3, 0),  # + TCP bind and connect
+    5: (0xFFFF, 0x3, 0),  # + ioctl on devices
+    6: (0xFFFF, 0x3, 0x3),  # + abstract unix sockets and signals
+}
+_FILE_RIGHTS = 0x1 | 0x2 | 0x4 | 0x4000 | 0x8000  # execute, write, read, truncate, ioctl: all that a file may have
+
+
+def kernel_abi() -> int:
+    """The running kernel's Landlock ABI; 0: there is none, or it is switched off."""
+    try:
+        return linux.syscall("landlock_create_ruleset", 0, 0, _CREATE_RULESET_VERSION)
+    except OSError:
+        return 0
+
+
+def apply(plan: LandlockPlan, abi: int) -> LayerStatus:
+    """Restrict this thread.  Needs no_new_privs.  Raises OSError when the kernel refuses what it said it knows."""
+    if abi < 1:
+        return LayerStatus(Status.NONE, "this kernel has no Landlock (5.13 or later, CONFIG_SECURITY_LANDLOCK)")
+    known_fs, known_net, known_scopes = _RIGHTS_OF_ABI[min(abi, max(_RIGHTS_OF_ABI))]
+    handled = (plan.handled_fs & known_fs, plan.handled_net & known_net, plan.scoped & known_scopes)
+    ruleset = _create_ruleset(*handled, abi=abi)
+    try:
+        for rule in plan.rules:
+            _add_rule(ruleset, rule, handled[0])
+        linux.syscall("landlock_restrict_self", ruleset, 0)
+    finally:
+        os.close(ruleset)
+    return _status(plan, handled, abi)
+
+
+def _create_ruleset(fs: int, net: int, scopes: int, *, abi: int) -> int:
+    attributes = struct.pack("=QQQ", fs, net, scopes)
+    size = 8 if abi < 4 else 16 if abi < 6 else 24
+    return linux.syscall("landlock_create_ruleset", attributes[:size], size, 0)
+
+
+def _add_rule(ruleset: int, rule: LandlockRule, handled_fs: int) -> None:
+    try:
+        path = os.open(rule.path, os.O_PATH | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return  # nothing there to grant
+    try:
+        access = rule.access & handled_fs
+        if not stat.S_ISDIR(os.fstat(path).st_mode):
+            access &= _FILE_RIGHTS
+        if access:
+            linux.syscall("landlock_add_rule", ruleset, _RULE_PATH_BENEATH, struct.pack("=Qi", access, path), 0)
+    finally:
+        os.close(path)
+
+
+def _status(plan: LandlockPlan, handled: tuple[int, int, int], abi: int) -> LayerStatus:
+    asked = (plan.handled_fs, plan.handled_net, plan.scoped)
+    if handled == asked:
+        return LayerStatus(Status.FULL)
+    lost = [
+        name
+        for name, want, got in zip(("file rights", "TCP ports", "scopes"), asked, handled, strict=True)
+        if want != got
+    ]
+    return LayerStatus(Status.PARTIAL, f"Landlock ABI {abi} does not know all {', '.join(lost)} that the policy asks")

@@ -1,0 +1,57 @@
+"""Resource limits: what a child may use of memory, descriptors, file size and tasks.
+
+Runs in: children.  Trusts: the plan.
+Source: getrlimit(2), proc(5) oom_score_adj.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Sequence
+
+from foxden.model.enforcement import LayerStatus, Status
+from foxden.sandbox.plan import Limit
+
+_NUMBERS = {
+    "as": resource.RLIMIT_AS,
+    "data": resource.RLIMIT_DATA,
+    "stack": resource.RLIMIT_STACK,
+    "core": resource.RLIMIT_CORE,
+    "nofile": resource.RLIMIT_NOFILE,
+    "fsize": resource.RLIMIT_FSIZE,
+    "nproc": resource.RLIMIT_NPROC,
+    "cpu": resource.RLIMIT_CPU,
+    "memlock": resource.RLIMIT_MEMLOCK,
+}
+
+
+def apply(limits: Sequence[Limit], *, own_ids: bool, initial_root: bool) -> LayerStatus:
+    """Set every limit, soft and hard.  `own_ids`: in a user namespace of its own, so that counts by uid are the
+    child's alone; `initial_root`: its real uid is the machine's root, whose tasks the kernel never counts."""
+    lost = []
+    for limit in limits:
+        if limit.own_ids_only and (not own_ids or initial_root):
+            why = "root is exempt" if initial_root else "its uid is shared with other processes"
+            lost.append(f"{limit.name} (counted by uid, and {why})")
+            continue
+        _set(limit)
+    if lost:
+        return LayerStatus(Status.PARTIAL, f"not limited: {', '.join(lost)}")
+    return LayerStatus(Status.FULL)
+
+
+def _set(limit: Limit) -> None:
+    number = _NUMBERS[limit.name]
+    _, hard = resource.getrlimit(number)
+    value = limit.value if hard == resource.RLIM_INFINITY else min(limit.value, hard)
+    resource.setrlimit(number, (value, value))
+
+
+def raise_oom_score(score: int) -> None:
+    """Make the kernel prefer this process when memory runs out; it can be raised by anyone and never lowered."""
+    fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, str(score).encode())
+    finally:
+        os.close(fd)

@@ -1,0 +1,146 @@
+"""The few calls of Linux that Python's standard library lacks, by number, through ctypes.
+
+Runs in: fork servers, children, the parent's lock.  Trusts: its caller; nothing here decides anything.
+Flow: namespaces, landlock, seccomp, capabilities → here → kernel; a failure is an OSError that names the call.
+Source: syscall(2), prctl(2), clone(2); numbers from sandbox/syscall_numbers.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+
+from foxden.sandbox.syscall_numbers import NUMBERS
+
+ARCH = platform.machine()
+_NUMBERS = NUMBERS.get(ARCH, {})
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+# Keeps the interpreter lock held: after a raw clone no other code of this process may run before the child is back.
+_locked_syscall = ctypes.pythonapi.syscall
+_locked_syscall.restype = ctypes.c_long
+_before_fork = ctypes.pythonapi.PyOS_BeforeFork
+_after_fork_parent = ctypes.pythonapi.PyOS_AfterFork_Parent
+_after_fork_child = ctypes.pythonapi.PyOS_AfterFork_Child
+for _function in (_before_fork, _after_fork_parent, _after_fork_child):
+    _function.restype, _function.argtypes = None, []
+
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_GET_TID_ADDRESS = 1, 4, 24, 38, 40
+PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, PR_SET_NAME = 47, 4, 15
+
+CLONE_PIDFD, CLONE_PARENT, CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID = 0x1000, 0x8000, 0x0020_0000, 0x0100_0000
+
+
+def syscall(name: str, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | None) -> int:
+    """Make a system call.  Ints are passed as longs, bytes as pointers to them.  Raises OSError."""
+    number = _NUMBERS.get(name)
+    if number is None:
+        raise OSError(38, f"{name}: no system call of this name on {ARCH}")
+    plain = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
+    result: int = _libc.syscall(ctypes.c_long(number), *plain)
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{name}: {os.strerror(code)}")
+    return result
+
+
+def prctl(option: int, *arguments: int) -> int:
+    """Raises OSError."""
+    four = [ctypes.c_ulong(a) for a in (*arguments, 0, 0, 0, 0)[:4]]
+    result: int = _libc.prctl(ctypes.c_int(option), *four)
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"prctl({option}): {os.strerror(code)}")
+    return result
+
+
+class _CloneArgs(ctypes.Structure):
+    _fields_ = [
+        (name, ctypes.c_uint64)
+        for name in ("flags", "pidfd", "child_tid", "parent_tid", "exit_signal", "stack", "stack_size", "tls",
+                     "set_tid", "set_tid_size", "cgroup")
+    ]  # fmt: skip
+
+
+def _thread_id_address() -> int:
+    """Where libc keeps this thread's id, so that the kernel can write the child's there; 0 if it will not say."""
+    address = ctypes.c_void_p()
+    _libc.prctl(ctypes.c_int(PR_GET_TID_ADDRESS), ctypes.byref(address), *[ctypes.c_ulong(0)] * 3)
+    return address.value or 0
+
+
+def fork_into(flags: int) -> tuple[int, int]:
+    """Fork this single-threaded process into new namespaces, as a child of this process's own parent.
+
+    Returns (pid, pidfd) here and (0, -1) in the child.  Raises OSError.  Where clone3 is filtered away (as by
+    container runtimes), clone(2) does the same without it.
+    """
+    pidfd = ctypes.c_int(-1)
+    address = _thread_id_address()
+    flags |= CLONE_PARENT | CLONE_PIDFD
+    if address:
+        flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID
+    _before_fork()
+    pid = _raw_clone3(flags, pidfd, address)
+    if pid == -38:
+        pid = _raw_clone(flags, pidfd, address)
+    if pid == 0:
+        _after_fork_child()
+        return 0, -1
+    _after_fork_parent()
+    if pid < 0:
+        raise OSError(-pid, f"clone: {os.strerror(-pid)}")
+    return pid, pidfd.value
+
+
+def _raw_clone3(flags: int, pidfd: ctypes.c_int, address: int) -> int:
+    arguments = _CloneArgs(flags=flags, pidfd=ctypes.addressof(pidfd), child_tid=address)
+    return _locked(_NUMBERS["clone3"], ctypes.byref(arguments), ctypes.c_long(ctypes.sizeof(arguments)))
+
+
+def _raw_clone(flags: int, pidfd: ctypes.c_int, address: int) -> int:
+    # clone(2) returns the pidfd through parent_tid; aarch64 has tls before child_tid.
+    tail = (0, address) if ARCH == "aarch64" else (address, 0)
+    return _locked(_NUMBERS["clone"], *(ctypes.c_long(a) for a in (flags, 0, ctypes.addressof(pidfd), *tail)))
+
+
+def _locked(number: int, *arguments: object) -> int:
+    """A system call with the interpreter lock held; returns -errno on failure."""
+    ctypes.set_errno(0)
+    result: int = _locked_syscall(ctypes.c_long(number), *arguments)
+    if result >= 0:
+        return result
+    return -(_errno_location()[0] or 1)
+
+
+_errno_of_libc = _libc.__errno_location
+_errno_of_libc.restype = ctypes.POINTER(ctypes.c_int)
+
+
+def _errno_location() -> ctypes._Pointer[ctypes.c_int]:
+    # pythonapi has no errno copy of its own, so libc's is read at once.
+    location: ctypes._Pointer[ctypes.c_int] = _errno_of_libc()
+    return location
+
+
+def close_all_but(keep: set[int]) -> None:
+    """Close every descriptor from 3 on that is not in `keep`."""
+    start = 3
+    for fd in sorted(keep):
+        if fd > start:
+            syscall("close_range", start, fd - 1, 0)
+        start = max(start, fd + 1)
+    syscall("close_range", start, 0xFFFF_FFFF, 0)
+
+
+def die_with_parent() -> None:
+    """SIGKILL when the thread that made this process's parent chain ends; end-of-file on IPC is the first rule."""
+    prctl(PR_SET_PDEATHSIG, 9)
+
+
+def set_process_name(name: str) -> None:
+    """At most 15 bytes are shown by ps and /proc/<pid>/comm."""
+    buffer = ctypes.create_string_buffer(name.encode()[:15])
+    _libc.prctl(ctypes.c_int(PR_SET_NAME), buffer, *[ctypes.c_ulong(0)] * 3)

@@ -1,0 +1,134 @@
+"""Ids and file system of a child that was forked into namespaces of its own.
+
+Runs in: fork servers (ids of a child, when root), children (their own ids, their root).  Trusts: the plan.
+Flow: fork_into → map ids → empty_root → nothing of the host is left but the plan's read-only binds.
+Source: user_namespaces(7), mount_setattr(2), open_tree(2), move_mount(2), pivot_root(2).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from foxden.sandbox import linux
+from foxden.sandbox.plan import Bind
+
+CLONE_NEWUSER = 0x1000_0000
+CLONE_NEWNS = 0x0002_0000
+CLONE_NEWNET = 0x4000_0000
+
+_AT_FDCWD = -100
+_AT_EMPTY_PATH, _AT_RECURSIVE = 0x1000, 0x8000
+_OPEN_TREE_CLONE, _OPEN_TREE_CLOEXEC = 1, os.O_CLOEXEC
+_MOVE_MOUNT_F_EMPTY_PATH = 0x4
+_MOUNT_ATTR_RDONLY, _MOUNT_ATTR_NOSUID, _MOUNT_ATTR_NODEV, _MOUNT_ATTR_NOEXEC = 1, 2, 4, 8
+_MS_REC, _MS_PRIVATE, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 0x4000, 1 << 18, 2, 4, 8
+_MNT_DETACH = 2
+
+# A directory that every machine has, to stand the new root on for a moment.
+_STEPPING_STONES = ("/tmp", "/proc", "/dev")  # noqa: S108 - nothing is written into the host's
+
+
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def map_own_ids() -> None:
+    """Keep the uid and gid inside as they are outside: all that an ordinary user may do.  Raises OSError."""
+    uid, gid = _outside_ids()
+    _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/uid_map", f"{uid} {uid} 1")
+    _write("/proc/self/gid_map", f"{gid} {gid} 1")
+
+
+_outside: tuple[int, int] | None = None
+
+
+def remember_ids() -> None:
+    """Note this process's ids: in a fresh user namespace they read as the overflow id until they are mapped."""
+    global _outside
+    _outside = (os.getuid(), os.getgid())
+
+
+def _outside_ids() -> tuple[int, int]:
+    if _outside is None:
+        raise OSError(22, "remember_ids was not called before the fork")
+    return _outside
+
+
+def map_ids_of(pid: int, uid: int) -> None:
+    """As root: give the child `pid` a uid and gid of its own.  Raises OSError where such ids are not to be had."""
+    _write(f"/proc/{pid}/gid_map", f"{uid} {uid} 1")
+    _write(f"/proc/{pid}/uid_map", f"{uid} {uid} 1")
+
+
+def become(uid: int) -> None:
+    """Take the uid and gid that were mapped for this process, and no other group."""
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+
+
+Trees = Sequence[tuple[int, str]]  # detached mounts, and where in the new root each will stand
+
+
+def open_trees(binds: Sequence[Bind]) -> Trees:
+    """Take hold of what the binds show, still with the ids that may reach it.  What is not there is left out."""
+    return [(tree, bind.target) for bind in binds if (tree := _open_tree(bind.source)) >= 0]
+
+
+def _open_tree(source: str) -> int:
+    """A detached read-only copy of what is mounted at `source`; -1 when there is nothing."""
+    flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | _AT_RECURSIVE
+    try:
+        tree = linux.syscall("open_tree", _AT_FDCWD, os.fsencode(source), flags)
+    except (FileNotFoundError, PermissionError, NotADirectoryError):
+        return -1
+    read_only = _MOUNT_ATTR_RDONLY | _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV
+    _set_attributes(tree, b"", _AT_EMPTY_PATH | _AT_RECURSIVE, read_only)
+    return tree
+
+
+def empty_root(trees: Trees) -> None:
+    """Make an empty read-only root with `trees` in it, and leave the host's behind.  Raises OSError."""
+    linux.syscall("mount", 0, b"/", 0, _MS_REC | _MS_PRIVATE, 0)
+    stone = next(path for path in _STEPPING_STONES if os.path.isdir(path))
+    options = f"size=64k,nr_inodes={_inodes(trees)},mode=755".encode()
+    linux.syscall("mount", b"foxden", stone.encode(), b"tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, options)
+    os.chdir(stone)
+    for tree, target in trees:
+        _attach(tree, target.lstrip("/"))
+    _set_attributes(_AT_FDCWD, b".", 0, _MOUNT_ATTR_RDONLY)
+    linux.syscall("pivot_root", b".", b".")
+    linux.syscall("umount2", b".", _MNT_DETACH)
+    os.chdir("/")
+
+
+def _set_attributes(dirfd: int, path: bytes, flags: int, attributes: int) -> None:
+    request = struct.pack("=QQQQ", attributes, 0, 0, 0)  # set, clear, propagation, user namespace
+    linux.syscall("mount_setattr", dirfd, path, flags, request, len(request))
+
+
+def _attach(tree: int, target: str) -> None:
+    """Move a detached tree to `target` below the current directory, making what it stands on."""
+    try:
+        if stat.S_ISDIR(os.fstat(tree).st_mode):
+            os.makedirs(target, 0o755, exist_ok=True)
+        else:
+            os.makedirs(os.path.dirname(target) or ".", 0o755, exist_ok=True)
+            os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o444))
+        linux.syscall("move_mount", tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
+    finally:
+        os.close(tree)
+
+
+def _inodes(trees: Trees) -> int:
+    """Inodes that the root needs: itself, each target and the directories above it.  Never 0: that is no limit."""
+    return 1 + len({str(p) for _, target in trees for p in (PurePosixPath(target), *PurePosixPath(target).parents)})

@@ -1,0 +1,82 @@
+"""File rules: which access the most specific rule gives to a path.
+
+Runs in: parent, broker and tests; pure.  Trusts: the policy; never the path that is asked for.
+Flow: policy.resolve → PathRules; a path from a child → AbsPath.parse → lookup → Access.
+Source: MozillaWiki Security/Sandbox, "File System Restrictions"; path_resolution(7).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+PATH_MAX = 4096  # limits.h: bytes, with the NUL
+
+
+class Access(enum.Enum):
+    """What a rule gives.  NONE: no rule speaks of the path, which is refused as DENY is."""
+
+    NONE = "none"
+    DENY = "deny"
+    READ = "r"
+
+
+class AbsPath(str):
+    """A path that says one thing: absolute, no `.`, `..` or empty component, no trailing slash, no NUL."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> AbsPath:
+        """Check, never mend: a path that two readers could read differently is refused.  Raises: ValueError."""
+        if not text.startswith("/"):
+            raise ValueError(f"expected an absolute path, got {text!r}")
+        if "\0" in text:
+            raise ValueError(f"expected a path without NUL, got {text!r}")
+        if len(text.encode("utf-8", "surrogateescape")) >= PATH_MAX:
+            raise ValueError(f"expected a path of less than {PATH_MAX} bytes, got {len(text)} characters")
+        if text != "/" and any(part in ("", ".", "..") for part in text[1:].split("/")):
+            raise ValueError(f"expected a path without '.', '..', '//' or '/' at the end, got {text!r}")
+        return cls(text)
+
+
+@dataclass(frozen=True, slots=True)
+class FileRule:
+    path: AbsPath  # the path itself and everything below it
+    access: Access
+
+
+@dataclass(frozen=True, slots=True)
+class PathRules:
+    """Rules by path.  Made by `of`, which lets deny win where a path has two rules."""
+
+    by_path: Mapping[str, Access]
+
+    @classmethod
+    def of(cls, rules: Iterable[FileRule]) -> PathRules:
+        by_path: dict[str, Access] = {}
+        for rule in rules:
+            if by_path.get(rule.path) is not Access.DENY:
+                by_path[rule.path] = rule.access
+        return cls(dict(sorted(by_path.items())))
+
+    def rules(self) -> tuple[FileRule, ...]:
+        """One rule a path, sorted by path."""
+        return tuple(FileRule(AbsPath(path), access) for path, access in self.by_path.items())
+
+
+def lookup(rules: PathRules, path: AbsPath) -> Access:
+    """Return the access that the longest rule gives to `path`.
+
+    A rule covers whole components: `/tmp/good` speaks of `/tmp/good/x`, not of `/tmp/good_but_bad`.
+    Cost: O(components).  Raises: nothing; a path that no rule covers is `Access.NONE`.
+    """
+    by_path = rules.by_path
+    ancestor: str = path
+    while ancestor:
+        access = by_path.get(ancestor)
+        if access is not None:
+            return access
+        ancestor = ancestor.rpartition("/")[0]
+    return by_path.get("/", Access.NONE)

@@ -1,0 +1,85 @@
+"""What holds for every test: nothing leaks, nothing is skipped unsaid, and the real servers that tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import pytest
+
+from tests.support import leaks, users
+from tests.support.pki import Pki
+from tests.support.servers import Nginx, python_docs_directory
+
+_baseline = pytest.StashKey[leaks.Holdings]()
+
+
+# --- needs and skips --------------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    users.check_marks(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and isinstance(report.longrepr, tuple):
+        reason = report.longrepr[2]
+        if users.is_forbidden_skip(reason):
+            report.outcome = "failed"
+            report.longrepr = f"{item.nodeid}: {reason} (FOXDEN_TEST_STRICT: nothing may be missing)"
+    return report
+
+
+# --- leaks ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _nothing_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that leaves descriptors, children or threads behind."""
+    permission = request.node.get_closest_marker("leaks_ok")
+    if permission:
+        assert permission.args or permission.kwargs, "leaks_ok(reason): say why"
+        yield
+        return
+    request.node.stash[_baseline] = leaks.snapshot()
+    yield
+    leaked = leaks.leaked_since(request.node.stash[_baseline])
+    if leaked:
+        lines = leaked.describe()
+        leaks.end_children(leaked)
+        pytest.fail("left behind:\n  " + "\n  ".join(lines), pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, Any, Any]:
+    """What a fixture of a wider scope opens in the middle of a test belongs to that scope, not to the test."""
+    stash = getattr(request, "_pyfuncitem", request.node).stash
+    if fixturedef.scope == "function" or _baseline not in stash:
+        return (yield)
+    before = leaks.snapshot()
+    result = yield
+    stash[_baseline] = stash[_baseline].together_with(leaks.snapshot().without(before))
+    return result
+
+
+# --- shared -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    """Certificates, good and bad."""
+    return Pki(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture(scope="session")
+def python_docs(pki: Pki) -> Iterator[Nginx]:
+    """Python's documentation, served by nginx over http and https (HTTP/2)."""
+    users.require("nginx")
+    users.require("python_docs")
+    with Nginx(python_docs_directory(), tls=pki.valid) as server:
+        yield server
