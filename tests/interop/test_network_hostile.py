@@ -10,7 +10,6 @@ import threading
 import time
 
 import pytest
-
 from tests.support.pki import Pki
 from tests.support.servers import Handler, ScriptedServer, answering, free_port, read_head
 from tests.unit.children.socket.harness import Loaded, running

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
 from tests.support import users
 from tests.support.pki import Pki
 from tests.support.servers import Nginx

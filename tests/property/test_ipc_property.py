@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -68,11 +68,8 @@ def test_what_was_encoded_decodes_to_the_same(struct: type[Message], data: st.Da
     packet, fds = encode(5, 6, 7, Kind.SEND, sent)
     got = receive(struct, packet, duplicated(fds))
     assert comparable(got) == comparable(sent)
-    for body in (sent, got):
-        for name in body.descriptor_fields:
-            value = getattr(body, name)
-            if value is not None and isinstance(value, Descriptor):
-                value.close()
+    close_descriptors(sent)
+    close_descriptors(got)
     assert count_fds() == before
 
 
@@ -86,28 +83,24 @@ def test_mutated_packet_raises_bad_message_or_decodes_and_leaks_nothing(
     packet, fds = encode(5, 6, 7, Kind.SEND, sent)
     wrong = data.draw(strategies.mutated(packet))
     before = count_fds()
-    kept: BadMessage | None = None
+    kept: list[BadMessage] = []  # as the parent's records keep them: what the error holds must not stay open
     try:
-        got = receive(struct, wrong, duplicated(fds))
+        close_descriptors(receive(struct, wrong, duplicated(fds)))
     except BadMessage as error:
-        kept = error  # as the parent's records do: what the error holds must not stay open
+        kept.append(error)
         assert str(error).startswith((describe(struct), "packet:")), str(error)
         assert str(error).isprintable(), "an error text must not steer the terminal it is shown on"
         assert len(str(error)) < 500
-    else:
-        assert msgspec.msgpack.encode(comparable_bytes(got))
-        for name in got.descriptor_fields:
-            value = getattr(got, name)
-            held = value.memory if isinstance(value, Payload) else value
-            if held is not None:
-                held.close()
     assert count_fds() == before
-    assert kept is None or kept.args
-    sent = None
+    close_descriptors(sent)
 
 
-def comparable_bytes(body: Any) -> list[str]:
-    return [repr(getattr(body, name)) for name in body.__struct_fields__]
+def close_descriptors(body: Any) -> None:
+    for name in body.descriptor_fields:
+        value = getattr(body, name)
+        held = value.memory if isinstance(value, Payload) else value
+        if held is not None:
+            held.close()
 
 
 @by_name
@@ -122,8 +115,6 @@ def test_bodies_that_no_encoder_makes_raise_nothing_but_bad_message(struct: type
 def test_random_bytes_as_a_packet_raise_nothing_but_bad_message(noise: bytes, extra: int) -> None:
     before = count_fds()
     fds = [os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC) for _ in range(extra)]
-    try:
+    with contextlib.suppress(BadMessage):
         receive(BODIES[extra % len(BODIES)], noise, fds)
-    except BadMessage:
-        pass
     assert count_fds() == before

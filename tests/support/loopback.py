@@ -62,6 +62,7 @@ class Recorder(Actor):
     """Base of actors that write down what happens to them and to all that they manage, in one list."""
 
     def __init__(self, events: list[Any] | None = None, name: str = "root") -> None:
+        self.replies: dict[type[Message], Any] = {}  # what a call of each message is answered with
         self.events: list[Any] = [] if events is None else events
         self.name = name
 
@@ -78,7 +79,7 @@ _recorders: dict[tuple[type[Protocol], Side], type[Recorder]] = {}
 def recorder(protocol: type[Protocol], side: Side) -> type[Recorder]:
     """A class of actors that keep every message, and answer a call with the reply put into `replies`."""
     if (protocol, side) not in _recorders:
-        body: dict[str, Any] = {"replies": {}}
+        body: dict[str, Any] = {}
         for message in protocol.messages.values():
             if side.other in message.senders and message.__name__ not in ("Construct", "Delete"):
                 body[message.handler] = _keep(message)

@@ -58,7 +58,10 @@ def _is_shared_memory(fd: int) -> bool:
 
 
 def _is_pidfd(fd: int) -> bool:
-    # Signal 0 is sent to nobody; EBADF says that this is no pidfd, ESRCH that its process has ended.
+    # Signal 0 is sent to nobody; EBADF says that this is no pidfd, ESRCH that its process has ended.  A directory of
+    # /proc is taken for one there, but nowhere else.
+    if stat.S_ISDIR(os.fstat(fd).st_mode):
+        return False
     try:
         signal.pidfd_send_signal(fd, 0)
     except ProcessLookupError:
@@ -95,10 +98,11 @@ def _verify_field(body: Message | Reply, name: str, value: Descriptor | Payload 
     if not holds(held.fileno()):
         raise BadMessage(f"{describe(type(body))}: expected {expected} - at `$.{name}`")
     if isinstance(held, SharedMemory):
-        limit = value.limit if isinstance(value, Payload) else held.limit
+        # A payload of no bytes is one; memory of no bytes cannot be mapped.
+        least, most = (0, value.limit) if isinstance(value, Payload) else (1, held.limit)
         size = os.fstat(held.fileno()).st_size
-        if size > limit:
-            raise BadMessage(f"{describe(type(body))}: expected at most {limit} bytes, got {size} - at `$.{name}`")
+        if not least <= size <= most:
+            raise BadMessage(f"{describe(type(body))}: expected {least}-{most} bytes, got {size} - at `$.{name}`")
 
 
 def _close_field(value: Descriptor | Payload | None) -> None:

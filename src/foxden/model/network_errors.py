@@ -110,8 +110,8 @@ _BY_TLS_TEXT: tuple[tuple[str, str], ...] = (
 def code_of(curl_code: int, text: str, verify_result: int = 0) -> str:
     """Return the name for libcurl's error number, its text and, for error 60, OpenSSL's verdict on the chain."""
     if curl_code == 60:
-        # libcurl compares the name itself when OpenSSL had nothing against the chain.
-        if verify_result == 0:
+        # libcurl compares the name itself, and then OpenSSL's verdict says nothing (0), or only "something" (1).
+        if verify_result in (0, 1) and "match" in text:
             return "SSL_ERROR_BAD_CERT_DOMAIN"
         return _BY_VERIFY_RESULT.get(verify_result, "SSL_ERROR_BAD_CERTIFICATE")
     if curl_code == 35:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import msgspec
@@ -45,6 +46,7 @@ class Load:
     sink: LoadSink
     response: Response | None = None
     file: RegularFile | None = None
+    asked_for: bool = False  # a content process has asked for it, and may have got bytes
 
     def let_go(self) -> None:
         if self.response is not None:
@@ -92,6 +94,7 @@ class DocumentChannelParent(Actor, protocol=PDocumentChannel, side=Side.PARENT):
             self.send(PDocumentChannel.OnFailed(code="NS_ERROR_DOM_BAD_URI"))
             return
         del self._content.loads[message.document_id]
+        load.asked_for = True
         if load.file is not None:
             self._start_file(load, load.file)
         elif load.response is not None:
@@ -228,79 +231,75 @@ class Documents:
         Raises: NetworkError, LoadError, ChildCrashed, ChildTimeout, SandboxUnavailable.
         """
         started = time.monotonic()
+        load = await self._decide(url, sink, headers, deadline)
+        try:
+            head_at = time.monotonic()
+            result, host = await self._show(load, deadline)
+            timing = {"head_ms": _ms(started, head_at), "document_ms": _ms(head_at, time.monotonic())}
+            return _shown(result, load, host, timing)
+        finally:
+            load.let_go()
+
+    async def _decide(self, url: Url, sink: LoadSink, headers: tuple[tuple[str, str], ...], deadline: float) -> Load:
+        """The load, with its file open or its final head here.  Nothing of it has been delivered."""
         if not url.is_network:
-            load = self._open_file(url, sink)
-            return await self._show(load, await self._ready(load, RemoteType.FILE), deadline, started)
+            rules = self._plans.resolved(BY_NAME["content"], RemoteType.FILE).files
+            file, _ = open_for_content(file_path(url), rules)
+            return Load(url, sink, file=file)
         # The process for the site that was asked for starts while the network is asked; a redirect may need another.
         early = asyncio.ensure_future(self.content_host(url.site, RemoteType.WEB))
-        try:
-            timeout_s = max(0.001, deadline - asyncio.get_running_loop().time())
-            response = await self._channel.open(Request("GET", url, headers), timeout_s=timeout_s)
-        except BaseException:
-            early.add_done_callback(_ignore)
-            raise
-        load = Load(response.url, sink, response)
-        if response.url.site == url.site:
-            return await self._show(load, await self._ready(load, RemoteType.WEB, early), deadline, started)
         early.add_done_callback(_ignore)
-        return await self._show(load, await self._ready(load, RemoteType.WEB), deadline, started)
+        timeout_s = max(0.001, deadline - asyncio.get_running_loop().time())
+        response = await self._channel.open(Request("GET", url, headers), timeout_s=timeout_s)
+        return Load(response.url, sink, response)
 
-    async def _ready(
-        self, load: Load, remote_type: RemoteType, early: asyncio.Future[ChildHost] | None = None
-    ) -> ChildHost:
-        """The content process for this load; lets go of the load when there is none to be had."""
-        try:
-            if early is not None:
-                return await early
-            return await self.content_host(load.url.site, remote_type)
-        except BaseException:
-            load.let_go()
-            raise
+    async def _show(self, load: Load, deadline: float) -> tuple[PDocument.OnLoaded, ChildHost]:
+        """Have a content process of the load's site show it.  One that dies before it asked for the load had
+        nothing of it, and another takes its place once."""
+        remote_type = RemoteType.WEB if load.url.is_network else RemoteType.FILE
+        for attempt in (1, 2):
+            host = await self.content_host(load.url.site, remote_type)
+            document = DocumentParent()
+            with self._work(host, load) as document_id:
+                if host.root.alive:
+                    message = PDocument.Construct(document_id=document_id, url=load.url.href, sink=load.sink)
+                    host.root.construct(document, message)
+                    result = await self._wait(document, host, load, deadline)
+                    document.delete(PDocument.Delete())
+                    if isinstance(result, PDocument.OnFailed):
+                        raise self._failure(result, load)
+                    if result is not None:
+                        return result, host
+            if attempt == 2 or load.asked_for:
+                break
+        await asyncio.wait([host.ended], timeout=2)  # the kernel says how, a moment after the pipe closed
+        raise host.crash(f"loading {load.url.href}")
 
-    def _open_file(self, url: Url, sink: LoadSink) -> Load:
-        rules = self._plans.resolved(BY_NAME["content"], RemoteType.FILE).files
-        file, _ = open_for_content(file_path(url), rules)
-        return Load(url, sink, file=file)
-
-    async def _show(self, load: Load, host: ChildHost, deadline: float, started: float) -> Shown:
+    @contextmanager
+    def _work(self, host: ChildHost, load: Load) -> Iterator[int]:
+        """While it lasts, `host` may ask for `load` by this document id, and is not ended as idle."""
         root = host.root
         assert isinstance(root, ContentParent)  # noqa: S101 - only content hosts are in _sites
         document_id = next(self._document_ids)
         root.loads[document_id] = load
         self._busy[host.child_id] = self._busy.get(host.child_id, 0) + 1
-        head_at = time.monotonic()
         try:
-            if not root.alive:
-                raise host.crash(f"loading {load.url.href}")
-            document = DocumentParent()
-            root.construct(
-                document, PDocument.Construct(document_id=document_id, url=load.url.href, sink=load.sink)
-            )
-            result = await self._wait(document, host, load, deadline)
-            document.delete(PDocument.Delete())
-            timing = {"head_ms": _ms(started, head_at), "document_ms": _ms(head_at, time.monotonic())}
-            return _shown(result, load, host, timing)
+            yield document_id
         finally:
             root.loads.pop(document_id, None)
             self._busy[host.child_id] -= 1
             if not self._busy[host.child_id]:
                 del self._busy[host.child_id]
-            load.let_go()
 
     async def _wait(
         self, document: DocumentParent, host: ChildHost, load: Load, deadline: float
-    ) -> PDocument.OnLoaded:
+    ) -> PDocument.OnLoaded | PDocument.OnFailed | None:
+        """What the content process made of it; None when it ended first."""
         remaining = deadline - asyncio.get_running_loop().time()
         try:
-            result = await asyncio.wait_for(document.result, max(0.001, remaining))
+            return await asyncio.wait_for(document.result, max(0.001, remaining))
         except TimeoutError:
             raise self._timed_out(host, load) from None
-        if result is None:
-            await asyncio.wait([host.ended], timeout=2)  # the kernel says how, a moment after the pipe closed
-            raise host.crash(f"loading {load.url.href}")
-        if isinstance(result, PDocument.OnFailed):
-            raise self._failure(result, load)
-        return result
 
     def _timed_out(self, host: ChildHost, load: Load) -> Exception:
         """The deadline has passed: is it the network that is slow, or the content process that hangs?"""

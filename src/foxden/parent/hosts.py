@@ -171,8 +171,9 @@ class ChildHost:
         if why is Why.BAD_MESSAGE:
             who = "broke the protocol" if isinstance(error, BadMessage) else "made a handler of the parent fail"
             self.kill(f"{self} {who}: {error}")
-        elif why is Why.PEER_GONE and self.state is not State.CLOSING:
-            # It closed its pipe without ending, or is ending: either way there is no speaking with it any more.
+        elif why is Why.PEER_GONE and self.alive:
+            # It is ending, or closed its pipe without ending: either way there is no speaking with it any more.
+            self.state = State.CLOSING
             self._loop.call_later(0.5, self.kill, "closed its pipe")
 
     def _reap(self) -> None:

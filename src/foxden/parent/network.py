@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from foxden.errors import ChildCrashed, ChildTimeout, NetworkError
+from foxden.errors import BadMessage, ChildCrashed, ChildTimeout, NetworkError
 from foxden.ipc.actor import Actor, Why
 from foxden.ipc.aio import AsyncPipe, call
 from foxden.ipc.fields import Payload
@@ -94,7 +94,11 @@ class BackgroundDataReader(Actor, protocol=PBackgroundData, side=Side.CHILD):
         self._ring = RingReader(message.ring)
 
     def recv_on_data(self, message: PBackgroundData.OnData) -> None:
-        for view in self._ring.read(message.count):
+        try:
+            views = self._ring.read(message.count)
+        except ValueError as error:
+            raise BadMessage(f"PBackgroundData.OnData: {error} - at `$.count`") from None
+        for view in views:
             if self._reading is not None:
                 self._reading.sink(view)
             view.release()

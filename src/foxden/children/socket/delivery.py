@@ -96,7 +96,6 @@ class Body:
         self.received = 0
         self.too_big = False
         self.paused = False
-        self.moved = False  # bytes came since whoever watches for silence last looked
         self.reader: BackgroundDataParent | None = None
 
     def take(self, data: bytes) -> int | None:
@@ -107,7 +106,6 @@ class Body:
             self.paused = True
             return _PAUSE
         self.received += size
-        self.moved = True
         if self.received > self._limit:
             self.too_big = True
             return 0

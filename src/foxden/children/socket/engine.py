@@ -16,6 +16,7 @@ from typing import Any
 
 import pycurl
 
+from foxden.children.socket.gate import HandshakeGate
 from foxden.children.socket.transfer import Owner, Transfer, refuse_bytes
 from foxden.protocols.network import NetworkSettings
 
@@ -44,6 +45,9 @@ class Engine:
         self._live: dict[Any, Transfer] = {}
         self._spare: list[Transfer] = []
         self._touched: list[Owner] = []
+        self._gate: HandshakeGate[Transfer] = HandshakeGate()
+        self._opened: list[Transfer] = []  # in this turn
+        self._passed: list[Transfer] = []  # need not wait any longer
         self._sockets: dict[int, int] = {}  # connections that were opened: descriptor, inode
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
@@ -57,16 +61,23 @@ class Engine:
         """A handle to prepare and start."""
         if self._spare:
             return self._spare.pop()
-        made = Transfer(self.settings)
-        made.easy.setopt(pycurl.SOCKOPTFUNCTION, self._opened)
+        made = Transfer(self.settings, self._opened_by)
+        made.easy.setopt(pycurl.SOCKOPTFUNCTION, self._socket_made)
         return made
 
     def start(self, transfer: Transfer) -> None:
+        """Begin now, or when the first handshake with its server is done."""
+        if transfer.gate and self._gate.is_known(transfer.gate):
+            transfer.gate = ""
+        if not transfer.gate or self._gate.may_start(transfer.gate, transfer):
+            self._begin(transfer)
+            self._settle()
+
+    def _begin(self, transfer: Transfer) -> None:
         transfer.running = True
         self._live[transfer.easy] = transfer
         self._multi.add_handle(transfer.easy)
         self._act(pycurl.SOCKET_TIMEOUT, 0)  # at once: libcurl's own wish would cost a turn of the loop
-        self._settle()
 
     def resume(self, transfer: Transfer) -> None:
         """Go on with a transfer whose owner had asked for a pause."""
@@ -86,7 +97,12 @@ class Engine:
             del self._live[transfer.easy]
             self._multi.remove_handle(transfer.easy)
         transfer.owner = None
+        if transfer in self._passed:
+            self._passed.remove(transfer)
+        if transfer.gate:
+            self._pass_gate(transfer)
         if transfer.plain and len(self._spare) < _SPARE_MAX:
+            transfer.easy.setopt(pycurl.HEADERFUNCTION, refuse_bytes)
             transfer.easy.setopt(pycurl.WRITEFUNCTION, refuse_bytes)
             self._spare.append(transfer)
         else:
@@ -114,7 +130,10 @@ class Engine:
 
     # ---- called by libcurl
 
-    def _opened(self, fd: int, _purpose: int) -> int:
+    def _opened_by(self, transfer: Transfer) -> None:
+        self._opened.append(transfer)
+
+    def _socket_made(self, fd: int, _purpose: int) -> int:
         if len(self._sockets) > 2 * self.settings.max_connections:
             self.connections()
         self._sockets[fd] = _socket_inode(fd)
@@ -196,11 +215,30 @@ class Engine:
         transfer.running = False
         transfer.owner.finished(code, text)
 
+    def _pass_gate(self, transfer: Transfer) -> None:
+        """Let those go on that waited for this transfer's handshake: it is done, or will not be."""
+        server, transfer.gate = transfer.gate, ""
+        if transfer.opened:
+            self._passed += self._gate.opened(server)
+        else:
+            self._passed += self._gate.ended(server, transfer)
+        if self._passed:
+            self._loop.call_soon(self._settle)
+
     def _settle(self) -> None:
-        while self._touched:
+        """The end of a turn: owners answer to what came, and who may start now does."""
+        while self._touched or self._opened or self._passed:
             touched, self._touched = self._touched, []
             for owner in touched:
                 owner.settle()
+            opened, self._opened = self._opened, []
+            for transfer in opened:
+                if transfer.gate and transfer.opened:
+                    self._pass_gate(transfer)
+            passed, self._passed = self._passed, []
+            for transfer in passed:
+                if transfer.owner is not None and not transfer.running:
+                    self.start(transfer)
 
 
 def _socket_inode(fd: int) -> int:

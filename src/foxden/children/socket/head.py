@@ -8,27 +8,36 @@ Source: RFC 9110 and 9112 (1xx, obs-fold, Content-Length); the bounds of foxden.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 MAX_HEADERS = 512  # ipc.fields.Headers
 MAX_NAME, MAX_VALUE = 256, 32_768
 MAX_ENCODED = 98_304  # bytes of names and values in UTF-8: a packet of 128 KiB must hold them
+_MAX_LINES = 4 * MAX_HEADERS  # of all heads together
 
 TOO_LARGE = "NS_ERROR_RESPONSE_HEADERS_TOO_LARGE"
 CORRUPTED = "NS_ERROR_CORRUPTED_CONTENT"
 BAD_STATUS_LINE = "NS_ERROR_PARSING_HTTP_STATUS_LINE"
 
 _STATUS_LINE = re.compile(rb"(HTTP/[0-9](?:\.[0-9])?) ([0-9]{3})(?: |\r|\n|\Z)")
-_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\0\r\n]*)\r?\n")
+_FOLD = re.compile(rb"[ \t]+([^\0\r\n]*)\r?\n")
+_EMPTY_LINES = (b"\r\n", b"\n")
+
+
+class _Failed(Exception):
+    """With the code that says why."""
 
 
 class HeadReader:
     """Collects the head of the final response.  1xx heads are passed over; what follows the head are trailers."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, on_complete: Callable[[], None]) -> None:
         self._max_bytes = max_bytes
-        self._bytes = 0  # of all heads and trailers together
-        self._lines = 0
-        self._open: list[tuple[str, str]] = []
+        self._on_complete = on_complete
+        self._lines: list[bytes] = []
+        self._lines_before = 0  # in heads that were passed over
+        self.received = 0  # bytes of all heads and trailers together
         self.status = 0
         self.version = ""
         self.headers: tuple[tuple[str, str], ...] = ()
@@ -37,92 +46,102 @@ class HeadReader:
         self.complete = False
         self.failure = ""  # code of model/network_errors, once something was wrong
 
-    def take(self, line: bytes) -> bool:
-        """Read one line.  False: `failure` says why no more should come."""
-        self._bytes += len(line)
-        self._lines += 1
-        if self._bytes > self._max_bytes or self._lines > 4 * MAX_HEADERS:
-            return self._fail(TOO_LARGE)
+    def take(self, line: bytes) -> int | None:
+        """libcurl's header callback.  0 breaks the transfer off: `failure` says why."""
+        self.received += len(line)
+        lines = self._lines
+        if self.received > self._max_bytes or len(lines) + self._lines_before > _MAX_LINES:
+            self.failure = TOO_LARGE
+            return 0
         if self.complete:
-            return True  # a trailer
-        if line.startswith(b"HTTP/"):
-            return self._take_status(line)
-        if line in (b"\r\n", b"\n"):
-            return self._end()
-        if line[:1] in (b" ", b"\t"):
-            return self._take_fold(line)
-        return self._take_field(line)
+            return None  # a trailer
+        lines.append(line)
+        if line not in _EMPTY_LINES:
+            return None
+        try:
+            self._read(lines)
+        except _Failed as failed:
+            self.failure = str(failed)
+            return 0
+        return None
 
-    def _fail(self, code: str) -> bool:
-        self.failure = code
-        return False
-
-    def _take_status(self, line: bytes) -> bool:
-        found = _STATUS_LINE.match(line)
-        if found is None:
-            return self._fail(BAD_STATUS_LINE)
-        self.version, self.status = found[1].decode(), int(found[2])
-        if self.status < 100 or self.status == 101:  # nobody asked for another protocol
-            return self._fail(BAD_STATUS_LINE)
-        self._open.clear()
-        return True
-
-    def _take_field(self, line: bytes) -> bool:
-        name, colon, value = line.partition(b":")
-        if b"\0" in line:
-            return self._fail(CORRUPTED)
-        if not colon or _NAME.match(name) is None:
-            return True  # as browsers do: a line that is no header is no header
-        value = value.strip(b" \t\r\n")
-        if b"\r" in value or b"\n" in value:
-            return self._fail(CORRUPTED)
-        if len(name) > MAX_NAME or len(value) > MAX_VALUE or len(self._open) == MAX_HEADERS:
-            return self._fail(TOO_LARGE)
-        self._open.append((name.decode(), value.decode("latin-1")))
-        return True
-
-    def _take_fold(self, line: bytes) -> bool:
-        """A line that continues the last one, which RFC 9112 tells us to join by a space."""
-        more = line.strip(b" \t\r\n").decode("latin-1")
-        if "\0" in more or "\r" in more or "\n" in more:
-            return self._fail(CORRUPTED)
-        if not self._open or not more:
-            return True
-        name, value = self._open[-1]
-        joined = f"{value} {more}" if value else more
-        if len(joined) > MAX_VALUE:
-            return self._fail(TOO_LARGE)
-        self._open[-1] = (name, joined)
-        return True
-
-    def _end(self) -> bool:
+    def _read(self, lines: list[bytes]) -> None:
+        self.version, self.status = _read_status(lines[0])
         if self.status < 200:
-            self._open.clear()
-            return True
-        self.headers = tuple(self._open)
-        self.encoded_bytes = sum(_encoded_size(name, value) for name, value in self.headers)
+            self._lines_before += len(lines)
+            self._lines = []
+            return
+        fields = _read_fields(lines)
+        self.encoded_bytes = sum(map(_encoded_size, fields))
         if self.encoded_bytes > MAX_ENCODED:
-            return self._fail(TOO_LARGE)
-        self.complete = self._read_length()
-        return self.complete
-
-    def _read_length(self) -> bool:
-        """Two lengths that differ are how requests and responses are smuggled."""
-        lengths = {
-            part.strip(" \t")
-            for name, value in self.headers
-            if name.lower() == "content-length"
-            for part in value.split(",")
-        }
-        if not lengths:
-            return True
-        length = lengths.pop()
-        if lengths or not (length.isascii() and length.isdigit() and len(length) < 19):
-            return self._fail(CORRUPTED)
-        if not any(name.lower() == "transfer-encoding" for name, _ in self.headers):
-            self.content_length = int(length)
-        return True
+            raise _Failed(TOO_LARGE)
+        self.headers = tuple(fields)
+        self.content_length = _read_length(fields)
+        self._lines = []
+        self.complete = True
+        self._on_complete()
 
 
-def _encoded_size(name: str, value: str) -> int:
+def _read_status(line: bytes) -> tuple[str, int]:
+    found = _STATUS_LINE.match(line)
+    if found is None:
+        raise _Failed(BAD_STATUS_LINE)
+    status = int(found[2])
+    if status < 100 or status == 101:  # nobody asked for another protocol
+        raise _Failed(BAD_STATUS_LINE)
+    return found[1].decode(), status
+
+
+def _read_fields(lines: list[bytes]) -> list[tuple[str, str]]:
+    fields: list[tuple[str, str]] = []
+    match = _FIELD.fullmatch
+    for line in lines[1:-1]:
+        found = match(line)
+        if found is None:
+            _read_odd_line(line, fields)
+            continue
+        name, value = found[1], found[2].rstrip(b" \t")
+        if len(name) > MAX_NAME or len(value) > MAX_VALUE:
+            raise _Failed(TOO_LARGE)
+        fields.append((name.decode("ascii"), value.decode("latin-1")))
+    if len(fields) > MAX_HEADERS:
+        raise _Failed(TOO_LARGE)
+    return fields
+
+
+def _read_odd_line(line: bytes, fields: list[tuple[str, str]]) -> None:
+    """A line that continues the last one, which RFC 9112 tells us to join by a space; or one that is no header."""
+    if b"\0" in line or b"\r" in line.rstrip(b"\r\n"):
+        raise _Failed(CORRUPTED)
+    found = _FOLD.fullmatch(line)
+    if found is None or not fields:
+        return  # as browsers do: a line that is no header is no header
+    name, value = fields[-1]
+    more = found[1].rstrip(b" \t").decode("latin-1")
+    joined = f"{value} {more}".strip(" ")
+    if len(joined) > MAX_VALUE:
+        raise _Failed(TOO_LARGE)
+    fields[-1] = (name, joined)
+
+
+def _read_length(fields: list[tuple[str, str]]) -> int | None:
+    """Two lengths that differ are how requests and responses are smuggled."""
+    lengths: set[str] = set()
+    chunked = False
+    for name, value in fields:
+        lower = name.lower()
+        if lower == "content-length":
+            lengths.update(part.strip(" \t") for part in value.split(","))
+        elif lower == "transfer-encoding":
+            chunked = True
+    if not lengths:
+        return None
+    length = lengths.pop()
+    if lengths or not (length.isascii() and length.isdigit() and len(length) < 19):
+        raise _Failed(CORRUPTED)
+    return None if chunked else int(length)
+
+
+def _encoded_size(field: tuple[str, str]) -> int:
+    name, value = field
     return len(name) + (len(value) if value.isascii() else len(value.encode())) + 8

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from foxden.model.addresses import canonical_host
+from foxden.model.addresses import canonical_host, parse_host
 from foxden.model.ports import DEFAULT_PORTS, is_bad_port
 from foxden.protocols.network import PHttpTransaction
 
@@ -31,6 +31,7 @@ class Target:
     scheme: str
     host: str  # canonical: an address without brackets, or a name in lower case
     port: int
+    is_address: bool
     path: str  # path and query as they were given; no fragment
 
     @property
@@ -77,7 +78,7 @@ def parse_target(url: str) -> Target:
     host, port = _parse_authority(authority, DEFAULT_PORTS[scheme])
     if is_bad_port(port):
         raise RequestRefused("NS_ERROR_PORT_ACCESS_NOT_ALLOWED", f"port {port}")
-    return Target(scheme, host, port, rest if rest.startswith("/") else f"/{rest}")
+    return Target(scheme, host, port, parse_host(host) is not None, rest if rest.startswith("/") else f"/{rest}")
 
 
 def _parse_authority(authority: str, default_port: int) -> tuple[str, int]:

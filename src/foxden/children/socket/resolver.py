@@ -86,12 +86,12 @@ class Resolver:
         if known is not None:
             on_done(known)
             return None
-        running = self._running.get(host)
-        if running is None:
-            running = self._running[host] = _Running(host)
-            self._enqueue(running)
+        running = self._running.get(host) or _Running(host)
         waiter = Lookup(self, running, on_done)
-        running.waiters.append(waiter)
+        running.waiters.append(waiter)  # before a thread can see it: one that nobody waits for is dropped
+        if host not in self._running:
+            self._running[host] = running
+            self._enqueue(running)
         return waiter
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ Source: Gecko's HttpTransactionChild; protocols/network.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pycurl
@@ -21,7 +22,6 @@ from foxden.ipc.actor import Actor, Why
 from foxden.ipc.fields import INLINE_MAX
 from foxden.ipc.memory import RingWriter, read_payload
 from foxden.ipc.schema import Side
-from foxden.model.addresses import parse_host
 from foxden.model.network_errors import code_of
 from foxden.protocols.network import NetOutcome, PBackgroundData, PHttpTransaction, Timing
 
@@ -43,12 +43,13 @@ class HttpTransactionChild(Actor, protocol=PHttpTransaction, side=Side.CHILD):
         self._service = service
         self._construct = message
         self._began = self._last_byte = service.loop.time()
+        self._moved = 0  # bytes that had gone either way when the clock was last looked at
         self._lookup: Lookup | None = None
         self._transfer: Transfer | None = None
         self._request: Request | None = None
         self._candidates: tuple[str, ...] = ()
         self._retried = False
-        self._head = HeadReader(message.max_header_bytes)
+        self._head = HeadReader(message.max_header_bytes, self._touch)
         self._body = Body(message.max_body_bytes, self._touch)
         self._touched = False
         self._remote = ("", 0)
@@ -69,7 +70,7 @@ class HttpTransactionChild(Actor, protocol=PHttpTransaction, side=Side.CHILD):
         except RequestRefused as refusal:
             return self._abort(refusal.code, str(refusal))
         host = self._request.target.host
-        if parse_host(host) is not None:
+        if self._request.target.is_address:
             return self._resolved((host,))
         self._lookup = self._service.resolver.lookup(host, self._resolved)
         return None
@@ -99,15 +100,13 @@ class HttpTransactionChild(Actor, protocol=PHttpTransaction, side=Side.CHILD):
     def connected(self, address: str, port: int) -> None:
         self._remote = (address, port)
 
-    def take_header(self, line: bytes) -> int | None:
-        if not self._head.take(line):
-            return 0
-        if self._head.complete:
-            self._touch()
-        return None
+    @property
+    def take_header(self) -> Callable[[bytes], int | None]:
+        return self._head.take
 
-    def take_body(self, data: bytes) -> int | None:
-        return self._body.take(data)
+    @property
+    def take_body(self) -> Callable[[bytes], int | None]:
+        return self._body.take
 
     def _touch(self) -> None:
         if not self._touched:
@@ -276,8 +275,9 @@ class HttpTransactionChild(Actor, protocol=PHttpTransaction, side=Side.CHILD):
         transfer, idle_s = self._transfer, self._construct.idle_timeout_s
         if transfer is None or not transfer.running:
             return None
-        if transfer.progressed or self._body.moved or self._body.paused or not self._remote[0]:
-            transfer.progressed = self._body.moved = False
+        moved = self._head.received + self._body.received + transfer.uploaded
+        if moved != self._moved or self._body.paused or not transfer.opened:
+            self._moved = moved
             self._last_byte = now
         elif idle_s and now - self._last_byte > idle_s:
             return self._abort("NS_ERROR_NET_TIMEOUT", f"nothing came for {idle_s:g} s")

@@ -24,9 +24,11 @@ _PROTOCOLS = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
 class Owner(Protocol):
     """Who a transfer belongs to.  All but the last two are called by libcurl: no libcurl call is allowed in them."""
 
+    @property
+    def take_header(self) -> Callable[[bytes], int | None]: ...
+    @property
+    def take_body(self) -> Callable[[bytes], int | None]: ...
     def may_dial(self, address: str) -> bool: ...
-    def take_header(self, line: bytes) -> int | None: ...
-    def take_body(self, data: bytes) -> int | None: ...
     def connected(self, address: str, port: int) -> None: ...
     def settle(self) -> None:
         """The turn is over in which something came: answer to it."""
@@ -71,32 +73,35 @@ class _HandedOver:
 class Transfer:
     """One easy handle.  Plain ones (GET without a body) are used again as they are."""
 
-    def __init__(self, settings: NetworkSettings) -> None:
+    def __init__(self, settings: NetworkSettings, on_open: Callable[[Transfer], None]) -> None:
+        self._on_open = on_open
         self.easy = pycurl.Curl()
         self.owner: Owner | None = None
-        self.progressed = False  # something went over the wire; whoever watches sets it back
+        self.uploaded = 0  # bytes of the request's body that libcurl has taken
         self.misdialled = False  # libcurl wanted an address that the owner did not allow
         self.running = False
+        self.opened = False  # it has a connection
         self.plain = True
+        self.gate = ""  # the server whose first handshake this transfer makes or waits for
         self._http2 = settings.http2
         _set_base_options(self.easy, settings)
-        self.easy.setopt(pycurl.HEADERFUNCTION, self._header)
         self.easy.setopt(pycurl.OPENSOCKETFUNCTION, self._open_socket)
         self.easy.setopt(pycurl.PREREQFUNCTION, self._before_request)
 
     def prepare(self, request: Request, addresses: tuple[str, ...], owner: Owner, *, fresh: bool = False) -> None:
         """Set what is this request's own.  `fresh`: on a new connection, whatever the pool holds."""
-        self.owner, self.progressed, self.misdialled = owner, False, False
+        self.owner, self.uploaded, self.misdialled = owner, 0, False
         easy, target = self.easy, request.target
+        self.gate = target.origin if self._http2 and target.scheme == "https" else ""
+        self.opened = False
         easy.setopt(pycurl.URL, target.origin)
         easy.setopt(pycurl.REQUEST_TARGET, target.path)  # libcurl would rewrite a path that is part of the URL
         easy.setopt(pycurl.HTTPHEADER, request.headers)
-        # Wait for the handshake that may give a connection for all; on http:// it would be a wait for the answer.
-        easy.setopt(pycurl.PIPEWAIT, int(self._http2 and target.scheme == "https"))
         # `+`: replaces what libcurl holds for this host and port.  An answer for an address as well: without one
         # libcurl would ask its resolver, which is switched off (RESOLVER_START).
         host = f"[{target.host}]" if ":" in target.host else target.host
         easy.setopt(pycurl.RESOLVE, [f"+{host}:{target.port}:{','.join(addresses)}"])
+        easy.setopt(pycurl.HEADERFUNCTION, owner.take_header)
         easy.setopt(pycurl.WRITEFUNCTION, owner.take_body)
         if request.method != "GET" or request.body is not None or fresh:
             self.plain = False
@@ -118,16 +123,13 @@ class Transfer:
 
     def _reading(self, upload: Upload) -> Callable[[int], bytes]:
         def read(size: int) -> bytes:
-            self.progressed = True
-            return upload.read(size)
+            part = upload.read(size)
+            self.uploaded += len(part)
+            return part
 
         return read
 
     # ---- called by libcurl
-
-    def _header(self, line: bytes) -> int | None:
-        self.progressed = True
-        return self.owner.take_header(line) if self.owner else 0
 
     def _open_socket(self, purpose: int, address: Any) -> Any:
         """The last judgement, on the very address that would be dialled.  An exception here fails closed."""
@@ -143,7 +145,9 @@ class Transfer:
 
     def _before_request(self, address: str, _local: str, port: int, _local_port: int) -> int:
         """Nothing was sent yet, and the connection may be an old one, made for somebody who was allowed more."""
-        self.progressed = True
+        self.opened = True
+        if self.gate:
+            self._on_open(self)
         if self.owner is None or not self.owner.may_dial(address):
             self.misdialled = True
             return int(pycurl.PREREQFUNC_ABORT)

@@ -94,7 +94,7 @@ class BackgroundDataChild(Actor, protocol=PBackgroundData, side=Side.CHILD):
     def __init__(self, reader: Reader, message: PBackgroundData.Construct) -> None:
         self.ring = RingReader(message.ring)
         self.ring_size = self.ring.size
-        self.digest = hashlib.sha256()
+        self.digest = hashlib.sha256(reader.inline.get(message.channel_id, b""))
         self.count = 0
         self.data: list[bytes] = []
         self._reader = reader
@@ -132,6 +132,7 @@ class Reader(Actor, protocol=PSocketProcessBridge, side=Side.CHILD):
     def __init__(self) -> None:
         self.keep = True
         self.hold = False
+        self.inline: dict[int, bytes] = {}  # what comes before the ring's bytes, for digests
         self.bodies: dict[int, BackgroundDataChild] = {}
         self.arrived = asyncio.Event()
 

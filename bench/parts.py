@@ -1,0 +1,43 @@
+"""Real parts for the figures: a runtime on the measuring thread's own loop, a web server, a peer.
+
+Source: tests/support/servers, which starts the same nginx for the tests.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from foxden.model.enforcement import Layer
+from foxden.parent.runtime import Runtime
+
+BWRAP = (
+    "bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv",
+    "--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
+    "--symlink", "usr/bin", "/bin", "--proc", "/proc", "--dev", "/dev",
+)  # fmt: skip
+SYSTEM_PYTHON = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
+
+
+def make_runtime(prefs: dict[str, object] | None = None, accept: tuple[Layer, ...] = ()) -> Runtime:
+    """A runtime on the running loop; the caller closes it."""
+    runtime = Runtime(profile=None, prefs=prefs or {}, lock_parent=False, accept_partial=accept)
+    runtime.start()
+    return runtime
+
+
+@contextmanager
+def authority(path: Path) -> Iterator[None]:
+    """Trust this certificate authority for as long as it lasts."""
+    before = os.environ.get("SSL_CERT_FILE")
+    os.environ["SSL_CERT_FILE"] = str(path)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["SSL_CERT_FILE"]
+        else:
+            os.environ["SSL_CERT_FILE"] = before

@@ -1,0 +1,9 @@
+# error: PBad.Take.value: expected a length bound
+from __future__ import annotations
+
+from foxden.ipc.schema import Protocol, ToChild
+
+
+class PBad(Protocol, number=1, ends=("default", "any")):
+    class Take(ToChild):
+        value: bool | str
