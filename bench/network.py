@@ -25,6 +25,7 @@ async def measure() -> list[Figure]:
         with (root / "large").open("wb") as large:
             large.truncate(_LARGE)
         root.chmod(0o755)
+        (root / "pki").mkdir()
         pki = Pki(root / "pki")
         with Nginx(root, tls=pki.valid, http2=True) as server, authority(pki.authority_file):
             return [*await _small(server), *await _large(server, pki)]
@@ -62,7 +63,7 @@ async def _large(server: Nginx, pki: Pki) -> list[Figure]:
         for place in range(_ROUNDS + 1):
             direct = await client.get(f"{server.https}/large")
             start = time.perf_counter()
-            shown = await runtime.open(f"{server.https}/large", timeout_s=120, sink=LoadSink.COUNT)
+            shown = await runtime.open(f"{server.https}/large", timeout_s=120, sink=LoadSink.MEASURE)
             mediated = time.perf_counter() - start
             assert shown.received_bytes == _LARGE
             if place:  # the first round starts the processes

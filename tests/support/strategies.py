@@ -10,7 +10,7 @@ import os
 import socket
 import tempfile
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from hypothesis import strategies as st
@@ -21,6 +21,7 @@ from foxden.ipc.fields import Descriptor, Endpoint, Payload, PidFd, RegularFile,
 from foxden.ipc.memory import make_memory
 from foxden.ipc.schema import Message, Protocol, Reply
 
+D = TypeVar("D", bound=Descriptor)
 MAX_TEXT = 64  # longer texts and lists show nothing new and make a run slow
 MAX_ITEMS = 4
 
@@ -28,21 +29,21 @@ MAX_ITEMS = 4
 # ---- descriptors: real ones, of the right kind
 
 
-def make_descriptor(kind: type[Descriptor], data: bytes = b"x") -> Descriptor:
+def make_descriptor(kind: type[D], data: bytes = b"x") -> D:
     """A fresh descriptor that passes `verify` as this kind."""
     if kind is Endpoint:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         theirs.close()
-        return Endpoint(ours.detach())
+        return kind(ours.detach())
     if kind is RegularFile:
         with tempfile.TemporaryFile() as file:
             file.write(data)
             file.flush()
-            return RegularFile(os.dup(file.fileno()))
+            return kind(os.dup(file.fileno()))
     if kind is PidFd:
-        return PidFd(os.pidfd_open(os.getpid()))
+        return kind(os.pidfd_open(os.getpid()))
     if kind is SharedMemory:
-        return make_memory(data)
+        return kind(make_memory(data).detach())
     raise NotImplementedError(f"{kind.__name__}: say here how to make one")
 
 
@@ -106,15 +107,15 @@ def _high(kind: shape.IntType) -> int:
 
 
 def _length(kind: Any, at_most: int) -> int:
-    return max(min(kind.max_length, at_most), kind.min_length or 0)
+    longest: int = kind.max_length
+    return max(min(longest, at_most), kind.min_length or 0)
 
 
 def _text(kind: shape.StrType) -> st.SearchStrategy[str]:
-    longest = _length(kind, MAX_TEXT)
+    least, most = kind.min_length or 0, kind.max_length or 0
     if kind.pattern is None:
-        return st.text(st.characters(exclude_categories=["Cs"]), min_size=kind.min_length or 0, max_size=longest)
-    whole = st.from_regex(kind.pattern, fullmatch=True)
-    return whole.filter(lambda text: (kind.min_length or 0) <= len(text) <= kind.max_length)
+        return st.text(st.characters(exclude_categories=["Cs"]), min_size=least, max_size=_length(kind, MAX_TEXT))
+    return st.from_regex(kind.pattern, fullmatch=True).filter(lambda text: bool(least <= len(text) <= most))
 
 
 def declared(protocols: tuple[type[Protocol], ...]) -> list[type[Message] | type[Reply]]:

@@ -63,6 +63,7 @@ class Actor:
     protocol: ClassVar[type[Protocol]]
     side: ClassVar[Side]
     _accepted: ClassVar[dict[int, type[Message]]]
+    _sendable: ClassVar[frozenset[type[Message] | None]]
 
     def __init_subclass__(cls, *, protocol: type[Protocol] | None = None, side: Side | None = None) -> None:
         super().__init_subclass__()
@@ -70,6 +71,7 @@ class Actor:
             return  # shares the declaration of its base
         cls.protocol, cls.side = protocol, side
         cls._accepted = {n: m for n, m in protocol.messages.items() if side.other in m.senders}
+        cls._sendable = frozenset(m for m in protocol.messages.values() if side in m.senders) - {protocol.construct}
         for message in cls._accepted.values():
             if message.__name__ not in ("Construct", "Delete") and not hasattr(cls, message.handler):
                 raise ProtocolMisuse(f"{cls.__name__}: expected a handler {message.handler}, found none")
@@ -129,7 +131,7 @@ class ActorTree:
         self._peer_id = -1 if root.side is Side.PARENT else 0
         self._serial = 0
         self._pending: dict[int, tuple[Actor, type[Reply], Callable[[Any], None], Callable[[Why], None]]] = {}
-        root.id, root.tree, root.managed = 0, self, {}
+        root.id, root.tree, root.managed, root._seen = 0, self, {}, 0
 
     def __len__(self) -> int:
         return len(self._actors)
@@ -176,8 +178,7 @@ class ActorTree:
 
     def _emit(self, actor: Actor, message: Message, kind: int, serial: int) -> None:
         cls = type(message)
-        listed = actor.protocol.messages.get(cls.number) is cls and cls is not actor.protocol.construct
-        if not listed or actor.side not in cls.senders:
+        if cls not in actor._sendable:
             raise ProtocolMisuse(f"{describe(cls)}: not to be sent by {type(actor).__name__}")
         _permit(actor, cls, ProtocolMisuse)
         packet, fds = encode(actor.id, serial, cls.number, kind, message)

@@ -150,10 +150,10 @@ class BlockingLoop:
 
     def step(self) -> None:
         """Block for traffic and handle one packet of each pipe that has some."""
-        self._forget_closed()
         main = self._main
-        if main is not None and (len(self._pipes) == 1 or main.has_kept):
+        if main is not None and (len(self._pipes) == 1 or main.has_kept) and not main.closed:
             return main.step()  # one pipe: the receive itself blocks, no poll needed
+        self._forget_closed()
         for pipe in self._pipes.values():
             if pipe.has_kept:
                 return pipe.step()

@@ -64,11 +64,10 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Forked:
-    """A child just forked.  The holder closes `sock`, `log` and `pidfd`, and reaps."""
+    """A child just forked.  The holder closes `log` and `pidfd`, and reaps."""
 
     pid: int
     pidfd: int
-    sock: socket.socket
     log: socket.socket
 
 
@@ -181,31 +180,29 @@ class Launcher:
         if family not in self._servers and family not in self._starting and family is not Family.NETWORK:
             self._begin(family)
 
-    async def fork(self, family: Family, process_type: str, *, flags: int, uid: int) -> Forked:
-        """Fork a child.  Raises SandboxUnavailable (layers=("namespaces",)) when the kernel refuses the flags,
-        LaunchFailed for anything else."""
-        server = await self._server(family)
-        ours, theirs = make_pair()
+    async def fork(
+        self, family: Family, process_type: str, endpoint: Endpoint, *, flags: int, uid: int
+    ) -> Forked:
+        """Fork a child that speaks on `endpoint`, which is closed here.  What its parent has sent already waits there.
+
+        Raises SandboxUnavailable (layers=("namespaces",)) when the kernel refuses the flags, LaunchFailed for
+        anything else.
+        """
         log_ours, log_theirs = make_pair()
-        message = PForkServer.Fork(
-            process_type=process_type,
-            flags=flags,
-            endpoint=Endpoint(theirs.detach()),
-            log=Endpoint(log_theirs.detach()),
-            uid=uid,
-        )
+        log = Endpoint(log_theirs.detach())
         try:
+            server = await self._server(family)
+            message = PForkServer.Fork(process_type=process_type, flags=flags, endpoint=endpoint, log=log, uid=uid)
             reply = await _ask(server, message)
             if reply.pidfd is None:
                 raise _refused(process_type, flags, reply.errno)
         except BaseException:
-            ours.close()
             log_ours.close()
             raise
         finally:
-            message.endpoint.close()
-            message.log.close()
-        return Forked(reply.pid, reply.pidfd.detach(), ours, log_ours)
+            endpoint.close()
+            log.close()
+        return Forked(reply.pid, reply.pidfd.detach(), log_ours)
 
     def processes(self) -> list[Server]:
         """Live servers, the starter first."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from foxden.errors import LoadError
-from foxden.model.addresses import AddressSpace, parse_host, space_of
+from foxden.model.addresses import AddressSpace, space_of
 from foxden.model.origins import Url, parse_url, resolve
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -37,7 +37,7 @@ def reach_of(url: Url, named: Url, private_hosts: tuple[str, ...]) -> Reach:
         return Reach(spaces=_LOCAL_SPACES)
     if not _same_server(url, named):
         return Reach()
-    if parse_host(url.host) is not None:
+    if url.host_is_address:
         # Typed as an address: that one, if there is such a thing as connecting to it.
         usable = space_of(url.host) is not AddressSpace.NEVER
         return Reach(addresses=(url.host,) if usable else ())

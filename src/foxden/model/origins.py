@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from foxden.errors import LoadError
-from foxden.model.addresses import canonical_host
+from foxden.model.addresses import canonical_host, parse_host
 from foxden.model.ports import DEFAULT_PORTS
 
 _MAX_LENGTH = 32_768
@@ -30,6 +31,7 @@ class Url:
     port: int
     path: str  # with query, always starting with a slash; for file: the percent-encoded path
     fragment: str = ""
+    host_is_address: bool = False
 
     @property
     def authority(self) -> str:
@@ -62,6 +64,7 @@ def _malformed(text: str, why: str) -> LoadError:
     return LoadError(f"expected a URL, got {shown!r}: {why}", code="NS_ERROR_MALFORMED_URI", url=shown)
 
 
+@lru_cache(maxsize=1024)
 def parse_url(text: str) -> Url:
     """Raises LoadError: NS_ERROR_MALFORMED_URI, NS_ERROR_UNKNOWN_PROTOCOL."""
     cleaned = text.translate(_STRIPPED).strip("\x00\x01\x02\x03\x04\x05\x06\x07\x08\x0b\x0c\x0e\x0f\x1b \x7f")
@@ -111,7 +114,8 @@ def _parse_network(text: str, scheme: str, given: str) -> Url:
     path = quote(_drop_dots(parts.path or "/"), safe=_PATH_SAFE)
     query_text = "?" + quote(parts.query, safe=_QUERY_SAFE) if parts.query or "?" in normal.split("#")[0] else ""
     host = _parse_host(parts.hostname, given)
-    return Url(scheme, host, port or DEFAULT_PORTS[scheme], path + query_text, parts.fragment)
+    is_address = parse_host(host) is not None
+    return Url(scheme, host, port or DEFAULT_PORTS[scheme], path + query_text, parts.fragment, is_address)
 
 
 def _parse_host(host: str | None, given: str) -> str:

@@ -19,11 +19,22 @@ from dataclasses import dataclass
 from foxden.errors import BadMessage, ChildCrashed, LaunchFailed
 from foxden.ipc.actor import Actor, Why
 from foxden.ipc.aio import AsyncPipe, call
+from foxden.ipc.fields import Endpoint
+from foxden.ipc.pipe import make_pair
 from foxden.launch.childlog import ChildLog
 from foxden.launch.launcher import Forked
 from foxden.model.enforcement import Enforcement
 from foxden.model.process_types import ProcessType, RemoteType
 from foxden.protocols.process import PChildProcess
+
+
+# (who, what): each child's life and death in words; set by the command when `--log process` asks for it.
+listener: Callable[[str, str], None] | None = None
+
+
+def _tell(who: ChildHost, what: str) -> None:
+    if listener is not None:
+        listener(str(who), what)
 
 
 class State(enum.Enum):
@@ -108,14 +119,29 @@ class ChildHost:
     def alive(self) -> bool:
         return self.state in (State.LAUNCHING, State.READY)
 
-    def attach(self, forked: Forked, launch: PChildProcess.Launch) -> None:
-        """Take over a child that was just forked and tell it what it is."""
+    def begin(self, launch: PChildProcess.Launch) -> Endpoint:
+        """Say what the child will be, before there is one; return the end that it must be forked with."""
+        if self._pipe is not None:
+            self._pipe.close()  # of an attempt that was refused
+        ours, theirs = make_pair()
         self.state = State.LAUNCHING
+        self._pipe = AsyncPipe(ours, self.root, peer=str(self), on_closed=self._pipe_closed)
+        self.root.send(launch)
+        return Endpoint(theirs.detach())
+
+    def attach(self, forked: Forked) -> None:
+        """Take over the child that was forked."""
         self.pid, self._pidfd = forked.pid, forked.pidfd
         self._log = ChildLog(forked.log, str(self))
         self._loop.add_reader(self._pidfd, self._reap)
-        self._pipe = AsyncPipe(forked.sock, self.root, peer=str(self), on_closed=self._pipe_closed)
-        self.root.send(launch)
+        if self.state is State.CLOSING:  # ended by us while it was being forked
+            self.kill(self._reason)
+
+    def abandon(self) -> None:
+        """There will be no child: the fork was refused."""
+        self.state = State.DEAD
+        if self._pipe is not None:
+            self._pipe.close()
 
     async def wait_ready(self, timeout_s: float) -> Enforcement:
         """Raises LaunchFailed."""
@@ -129,6 +155,7 @@ class ChildHost:
         if self.state is State.LAUNCHING:
             self.state = State.READY
             self.enforcement = enforcement
+            _tell(self, f"is ready: level {self.level}, {enforcement.summary()}")
             self._ready.set_result(enforcement)
 
     def failed(self, error: LaunchFailed) -> None:
@@ -151,12 +178,13 @@ class ChildHost:
 
     def kill(self, reason: str) -> None:
         """End it now.  `reason` is what errors will say."""
-        if self.state is State.DEAD or self._pidfd < 0:
+        if self.state is State.DEAD:
             return
         self._reason = self._reason or reason
         self.state = State.CLOSING
-        with contextlib.suppress(ProcessLookupError):  # already a zombie: the reaper is about to hear of it
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        if self._pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):  # already a zombie: the reaper is about to hear of it
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         if self._pipe is not None:
             self._pipe.close()
 
@@ -197,6 +225,7 @@ class ChildHost:
 
     def _finish(self, end: End) -> None:
         self.state = State.DEAD
+        _tell(self, f"is gone: {end.text()}")
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         self._pidfd = -1

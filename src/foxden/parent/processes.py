@@ -22,6 +22,7 @@ from foxden.parent.hosts import ChildHost, ChildParent, State
 from foxden.parent.plans import Plans
 from foxden.parent.prefs import Prefs
 from foxden.protocols.process import PChildProcess
+from foxden.sandbox.plan import SandboxPlan
 
 _READY_TIMEOUT_S = 20.0
 _OWN_UID_BASE = 0x7000_0000  # above every range in use: systemd-nspawn's ends at 0x6fffffff
@@ -62,30 +63,42 @@ class ProcessManager:
         host = ChildHost(
             self._take_id(), row, remote_type, root, level=plan.level, name=name, on_bad_peer=self._end_bad_peer
         )
-        flags, given = plan.namespaces, True
-        family = family_of(row, remote_type)
-        uid = _OWN_UID_BASE + host.child_id if os.getuid() == 0 else 0
-        try:
-            forked = await self._launcher.fork(family, row.name, flags=flags, uid=uid)
-        except SandboxUnavailable as error:
-            if judge and not self._accepted.issuperset(_lost_without_namespaces()):
-                raise _not_accepted(str(host), error, self._accepted) from None
-            forked, given = await self._launcher.fork(family, row.name, flags=0, uid=0), False
-        launch = PChildProcess.Launch(
-            child_id=host.child_id,
-            process_type=row.name,
-            remote_type=remote_type.value if remote_type else "",
-            plan=plan,
-            namespaces_given=given,
-            landlock_abi_limit=self._prefs.landlock_abi_limit(),
-        )
         self._hosts[host.child_id] = host
         host.ended.add_done_callback(lambda _: self._hosts.pop(host.child_id, None))
-        host.attach(forked, launch)
+        try:
+            await self._fork(host, plan, judge)
+        except BaseException:
+            host.abandon()
+            self._hosts.pop(host.child_id, None)
+            raise
         enforcement = await host.wait_ready(_READY_TIMEOUT_S)
         if judge:
             self._judge(host, enforcement)
         return host
+
+    async def _fork(self, host: ChildHost, plan: SandboxPlan, judge: bool) -> None:
+        """Fork into the plan's namespaces, or without them where that loss is accepted."""
+        family = family_of(host.row, host.remote_type)
+        uid = _OWN_UID_BASE + host.child_id if os.getuid() == 0 else 0
+        endpoint = host.begin(self._launch_message(host, plan, namespaces_given=True))
+        try:
+            forked = await self._launcher.fork(family, host.row.name, endpoint, flags=plan.namespaces, uid=uid)
+        except SandboxUnavailable as error:
+            if judge and not self._accepted.issuperset(_LOST_WITHOUT_NAMESPACES):
+                raise _not_accepted(error, self._accepted) from None
+            endpoint = host.begin(self._launch_message(host, plan, namespaces_given=False))
+            forked = await self._launcher.fork(family, host.row.name, endpoint, flags=0, uid=0)
+        host.attach(forked)
+
+    def _launch_message(self, host: ChildHost, plan: SandboxPlan, *, namespaces_given: bool) -> PChildProcess.Launch:
+        return PChildProcess.Launch(
+            child_id=host.child_id,
+            process_type=host.row.name,
+            remote_type=host.remote_type.value if host.remote_type else "",
+            plan=plan,
+            namespaces_given=namespaces_given,
+            landlock_abi_limit=self._prefs.landlock_abi_limit(),
+        )
 
     def _take_id(self) -> int:
         self._next_id += 1
@@ -175,17 +188,14 @@ def _record(host: ChildHost) -> ProcessRecord:
     )
 
 
-def _lost_without_namespaces() -> frozenset[Layer]:
-    return frozenset({Layer.NAMESPACES, Layer.ROOT})
+_LOST_WITHOUT_NAMESPACES = frozenset({Layer.NAMESPACES, Layer.ROOT})
 
 
-def _not_accepted(who: str, error: SandboxUnavailable, accepted: frozenset[Layer]) -> SandboxUnavailable:
-    lost = ",".join(layer.value for layer in Layer if layer in _lost_without_namespaces() and layer not in accepted)
+def _not_accepted(error: SandboxUnavailable, accepted: frozenset[Layer]) -> SandboxUnavailable:
+    lost = [layer.value for layer in Layer if layer in _LOST_WITHOUT_NAMESPACES and layer not in accepted]
     return SandboxUnavailable(
         str(error),
         layers=("namespaces",),
         hint="allow unprivileged user namespaces (`foxden support` says how), or accept the loss with "
-        f"--allow-partial {lost or 'namespaces,root'},network,limits",
+        f"--allow-partial {','.join(lost)},network,limits",
     )
-
-

@@ -22,7 +22,7 @@ from foxden.model.hops import Request
 from foxden.model.origins import Url, parse_url, url_of_path
 from foxden.model.process_types import BY_NAME, ProcessType, RemoteType, family_of
 from foxden.model.records import ProcessRecord
-from foxden.parent.channel import HttpChannel, network_error
+from foxden.parent.channel import HttpChannel, Response, network_error
 from foxden.parent.documents import Documents, Shown
 from foxden.parent.hosts import ChildHost, ChildParent
 from foxden.parent.network import OWN_CHILD_ID, Network, SocketProcessParent
@@ -127,8 +127,9 @@ class Runtime:
         follow: bool = True,
         timeout_s: float,
         sink: Callable[[bytes | memoryview], object] | None = None,
+        on_head: Callable[[Response], object] | None = None,
     ) -> Fetched:
-        """One exchange (redirects followed if asked); the body to `sink`, or returned.
+        """One exchange (redirects followed if asked); the body to `sink`, or returned.  `on_head` comes before it.
 
         Raises: NetworkError, LoadError, and what starting the socket process raises.
         """
@@ -139,16 +140,23 @@ class Runtime:
                 hint="`foxden open` reads files",
             )  # fmt: skip
         request = Request(method, url, self._headers(headers or {}), body)
-        return await self._within(self._fetch(request, follow, timeout_s, sink), timeout_s, url)
+        return await self._within(self._fetch(request, follow, timeout_s, sink, on_head), timeout_s, url)
 
     async def _fetch(
-        self, request: Request, follow: bool, timeout_s: float, sink: Callable[[bytes | memoryview], object] | None
+        self,
+        request: Request,
+        follow: bool,
+        timeout_s: float,
+        sink: Callable[[bytes | memoryview], object] | None,
+        on_head: Callable[[Response], object] | None,
     ) -> Fetched:
         response = await self._channel.open(request, timeout_s=timeout_s, follow=follow)
         parts: list[bytes] = []
         take = sink or (lambda view: parts.append(bytes(view)))
         try:
             head = response.head
+            if on_head is not None:
+                on_head(response)
             if head.inline:
                 take(head.inline)
             if not head.complete:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -55,12 +56,12 @@ class SupportReport(msgspec.Struct, frozen=True, kw_only=True):
     advice: list[str]
 
 
-async def report(runtime: Runtime) -> SupportReport:
-    """Start one child of each type, note what it got, end it."""
+async def report(runtime: Runtime, only: Collection[str] = ()) -> SupportReport:
+    """Start one child of each type, or only of these types, note what it got, end it."""
     types = [
         await _report_type(runtime, row, remote)
         for row in PROCESS_TYPES
-        if row.child
+        if row.child and (not only or row.name in only)
         for remote in (row.remote_types or (None,))
     ]
     return SupportReport(
@@ -77,7 +78,9 @@ async def report(runtime: Runtime) -> SupportReport:
 async def _report_type(runtime: Runtime, row: ProcessType, remote: RemoteType | None) -> TypeReport:
     level = runtime.prefs.level_of(row)
     name = remote.value if remote else None
-    off = row.disable_env if level == 0 and row.disable_env else ""
+    # Level 0 may also be the preference's own wish.
+    chosen = runtime.prefs.get_int(row.level_pref) if row.level_pref else 1
+    off = row.disable_env if level == 0 and chosen != 0 else ""
     try:
         host = await runtime.processes.launch(
             row.name, runtime.root_for(row), remote_type=remote, name="support", judge=False

@@ -35,9 +35,9 @@ def events(tree: Any) -> list[Any]:
     return found
 
 
-def construct(manager: Actor, protocol: type[Middle] | type[Leaf], label: str = "a") -> Recorder:
-    side = manager.side
-    return manager.construct(recorder(protocol, side)(manager.events, label), protocol.Construct(label=label))  # type: ignore[attr-defined]
+def construct(manager: Any, protocol: Any, label: str = "a") -> Recorder:
+    made = recorder(protocol, manager.side)(manager.events, label)
+    return manager.construct(made, protocol.Construct(label=label))  # type: ignore[no-any-return]
 
 
 def to_parent(link: Link, *words: Any, fds: list[int] | None = None, **more: Any) -> None:
@@ -285,7 +285,7 @@ def test_id_of_an_actor_that_has_ended_is_not_used_again(link: Link) -> None:
 def test_constructor_of_what_the_manager_does_not_manage_is_refused(link: Link) -> None:
     with pytest.raises(BadMessage, match=r"PIPDLUnitTest: manages no protocol 32 - at header.message"):
         to_parent(link, 0, Leaf.number, CONSTRUCT, ["x"], serial=1)
-    with pytest.raises(ProtocolMisuse, match="PTestLeaf.Construct does not construct"):
+    with pytest.raises(ProtocolMisuse, match=r"PTestLeaf.Construct does not construct"):
         construct(link.parent.root, Leaf)
 
 
@@ -295,8 +295,8 @@ def test_constructor_in_the_wrong_direction_is_refused() -> None:
     link = Link(recorder(PContent, Side.PARENT)(), recorder(PContent, Side.CHILD)())
     with pytest.raises(BadMessage, match=r"PDocument.Construct: not to be sent by the child side"):
         to_parent(link, 0, PDocument.number, CONSTRUCT, [1, "u"], serial=1)
+    made = recorder(PDocument, Side.CHILD)()
     with pytest.raises(ProtocolMisuse, match="not to be sent by the child side"):
-        made = recorder(PDocument, Side.CHILD)()
         link.child.root.construct(made, PDocument.Construct(document_id=1, url="u"))
     link.close()
 
@@ -490,7 +490,7 @@ def test_handler_that_deletes_its_own_actor_is_not_answered_for() -> None:
         def recv_say(self, message: Any) -> None:
             self.delete(Middle.Delete())
 
-    class Top_(recorder(Top, Side.CHILD)):  # type: ignore[misc]  # noqa: N801
+    class Top_(recorder(Top, Side.CHILD)):  # type: ignore[misc]
         def alloc_test_actor(self, message: Any) -> Actor:
             return Suicidal(self.events, "s")  # type: ignore[no-any-return]
 
@@ -520,7 +520,7 @@ def test_allocator_that_ends_the_tree_leaves_no_actor_behind() -> None:
 def test_descriptors_of_a_message_are_the_handlers_to_keep(link: Link) -> None:
     before = count_fds()
     link.child.root.replies[Top.SendFile] = Top.SendFile.Returns(size=0, body_size=0)  # type: ignore[attr-defined]
-    message = Top.SendFile(file=make_descriptor(RegularFile))  # type: ignore[arg-type]
+    message = Top.SendFile(file=make_descriptor(RegularFile))
     link.parent.root.call(message, lambda reply: None, lambda why: None)
     link.pump()
     (got,) = events(link.child)

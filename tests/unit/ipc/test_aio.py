@@ -37,7 +37,10 @@ class Peer:
         self.sock.setblocking(False)
         self.ended: list[tuple[Why, Exception | None]] = []
         self.root: Any = recorder(Top, Side.PARENT)()
-        self.pipe = AsyncPipe(ours, self.root, peer="child 7", on_closed=lambda why, error: self.ended.append((why, error)))
+        self.pipe = AsyncPipe(ours, self.root, peer="child 7", on_closed=self._closed)
+
+    def _closed(self, why: Why, error: Exception | None) -> None:
+        self.ended.append((why, error))
 
     def tell(self, text: str = "x") -> None:
         self.sock.send(packet(0, Tell.number, Kind.SEND, [text]))

@@ -85,7 +85,7 @@ def test_sync_message_waits_for_its_reply_and_keeps_what_arrives_meanwhile_in_or
 
 
 def test_kept_messages_are_handled_by_the_loop_without_new_traffic() -> None:
-    with child_pipe() as (pipe, parent, _), child_pipe() as (other, other_parent, _):
+    with child_pipe() as (pipe, _, _), child_pipe() as (other, other_parent, _):
         loop = BlockingLoop()
         loop.add(pipe)
         loop.add(other)
@@ -253,7 +253,7 @@ def test_bad_peer_ends_its_own_pipe_only() -> None:
 
 
 def test_number_of_a_closed_pipe_may_be_used_by_the_next_one() -> None:
-    with child_pipe() as (main, parent, _):
+    with child_pipe() as (main, _, _):
         loop = BlockingLoop()
         loop.add(main)
         for _round in range(3):

@@ -19,7 +19,7 @@ from foxden.protocols.content import PContent, PDocument, PDocumentChannel
 from foxden.protocols.network import PHttpTransaction
 from foxden.protocols.unittest import PIPDLUnitTest
 
-Tell, SendFile, Echo = PIPDLUnitTest.Tell, PIPDLUnitTest.SendFile, PIPDLUnitTest.Echo
+Compute, Echo, SendFile, Tell = PIPDLUnitTest.Compute, PIPDLUnitTest.Echo, PIPDLUnitTest.SendFile, PIPDLUnitTest.Tell
 
 
 def devnull(count: int) -> list[int]:
@@ -50,7 +50,7 @@ def test_short_header_is_refused(size: int) -> None:
 
 @pytest.mark.parametrize("kind", [4, 5, 127, 255])
 def test_unknown_kind_is_refused(kind: int) -> None:
-    with pytest.raises(BadMessage, match="header.kind"):
+    with pytest.raises(BadMessage, match=r"header\.kind"):
         parse_header(memoryview(packet(0, 1, kind)), 0)
 
 
@@ -69,7 +69,7 @@ def test_header_that_lies_about_descriptors_is_refused(announced: int, arrived: 
         (Tell, ["a", "b"], "PIPDLUnitTest.Tell: Expected `array` of at most length 1, got 2 - at `$`"),
         (Tell, {"text": "a"}, "PIPDLUnitTest.Tell: Expected `array`, got `object` - at `$`"),
         (Tell, b"\x91\xa2\xff\xfe", "PIPDLUnitTest.Tell: "),
-        (PIPDLUnitTest.Compute.Returns, ["1"], "PIPDLUnitTest.Compute.Returns: Expected `int`, got `str` - at `$.value`"),
+        (Compute.Returns, ["1"], "PIPDLUnitTest.Compute.Returns: Expected `int`, got `str` - at `$.value`"),
         (PIPDLUnitTest.GetMemory, [1.5], "at `$.size`"),
         (PIPDLUnitTest.GetMemory, [True], "at `$.size`"),
         (PHttpTransaction.OnStart, [200, "h", [["a", "b\n"]], "::1", 1], "at `$.headers[0][1]`"),
@@ -142,7 +142,7 @@ def test_descriptors_may_come_in_any_order() -> None:
 
 
 def test_sent_descriptors_stay_with_the_message_and_are_announced() -> None:
-    message = SendFile(file=make_descriptor(RegularFile), body=Payload(memory=make_memory(b"z")))  # type: ignore[arg-type]
+    message = SendFile(file=make_descriptor(RegularFile), body=Payload(memory=make_memory(b"z")))
     raw, fds = encode(1, 0, 2, Kind.CALL, message)
     assert parse_header(memoryview(raw), 2).descriptors == 2
     assert msgspec.msgpack.decode(raw[12:]) == [0, 1]

@@ -129,15 +129,6 @@ def test_wrong_kind_is_refused_by_the_name_of_its_field_and_closed(case: str) ->
     assert count_fds() == before, "closed at once, whoever keeps the error"
 
 
-def test_socket_family_without_names_is_refused_too() -> None:
-    try:
-        fd = one_socket(socket.AF_ALG, socket.SOCK_SEQPACKET)
-    except OSError as error:
-        pytest.skip(f"missing: AF_ALG sockets ({error.strerror})")
-    with pytest.raises(BadMessage, match=r"\$.endpoint"):
-        verify(message_with(Endpoint, fd))
-
-
 def test_ring_that_its_writer_still_maps_passes() -> None:
     ring = RingWriter(4096)
     verify(PIPDLUnitTest.GetMemory.Returns(memory=ring.memory))
@@ -159,7 +150,7 @@ def test_payload_is_bounded_by_its_limit(too_much: int) -> None:
 def test_one_wrong_descriptor_closes_the_right_ones_beside_it() -> None:
     before = count_fds()
     body = PIPDLUnitTest.SendFile(
-        file=make_descriptor(RegularFile),  # type: ignore[arg-type]
+        file=make_descriptor(RegularFile),
         body=Payload(memory=SharedMemory(null_device())),
     )
     with pytest.raises(BadMessage, match=r"expected a memfd .* - at `\$.body`"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Callable
 
 import pytest
 from tests.support.loopback import count_fds
@@ -35,19 +36,19 @@ def test_payload_over_its_limit_is_our_own_mistake() -> None:
         make_payload(Tiny, b"x" * 11)
 
 
-@pytest.mark.parametrize("act", ["write", "shrink", "grow", "map"])
-def test_sealed_payload_cannot_be_changed_by_anybody(act: str) -> None:
+CHANGES: dict[str, Callable[[int], object]] = {
+    "write": lambda fd: os.pwrite(fd, b"x", 0),
+    "shrink": lambda fd: os.ftruncate(fd, 0),
+    "grow": lambda fd: os.ftruncate(fd, 4096),
+    "map": lambda fd: mmap.mmap(fd, 5),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_sealed_payload_cannot_be_changed_by_anybody(change: str) -> None:
     memory = make_memory(b"fixed")
     with pytest.raises(OSError, match=r"Operation not permitted|Permission denied"):
-        match act:
-            case "write":
-                os.pwrite(memory.fileno(), b"x", 0)
-            case "shrink":
-                os.ftruncate(memory.fileno(), 0)
-            case "grow":
-                os.ftruncate(memory.fileno(), 4096)
-            case "map":
-                mmap.mmap(memory.fileno(), 5)
+        CHANGES[change](memory.fileno())
     assert read_payload(Payload(memory=memory)) == b"fixed"
 
 

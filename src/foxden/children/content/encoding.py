@@ -57,13 +57,13 @@ def choose_encoding(data: bytes, media_type: MediaType | None, hint: str = "") -
     if media_type is not None:
         if media_type.is_json:  # JSON is UTF-8 whatever is said: RFC 8259 section 8.1
             return Choice("UTF-8", "JSON is UTF-8")
-        if encoding := encoding_for(media_type.charset):
-            return Choice(encoding, "Content-Type")
+        if named := encoding_for(media_type.charset):
+            return Choice(named, "Content-Type")
         if media_type.is_xml:
-            declared = xml_encoding(data)
-            return Choice(declared or "UTF-8", "XML declaration" if declared else "XML is UTF-8")
-    if (media_type is None or media_type.is_html) and (encoding := prescan(data)):
-        return Choice(encoding, "declared in the document")
+            written = xml_encoding(data)
+            return Choice(written or "UTF-8", "XML declaration" if written else "XML is UTF-8")
+    if (media_type is None or media_type.is_html) and (declared := prescan(data)):
+        return Choice(declared, "declared in the document")
     return _undeclared(data, hint)
 
 
@@ -133,8 +133,12 @@ _ATTRIBUTE = re.compile(
     rb"([^\t\n\x0c\r />][^\t\n\x0c\r />=]*+)"  # a name may begin with '='
     rb"(?:[\t\n\x0c\r ]*+=[\t\n\x0c\r ]*+(?:\"([^\"]*+)\"|'([^']*+)'|([^\t\n\x0c\r >]*+)))?+"
 )
-_XML_ENCODING = re.compile(rb"<\?xml(?=[\t\n\r ])[^>]*?[\t\n\r ]encoding[\x00-\x20]*+=[\x00-\x20]*+([\"'])([^\"'>]*+)\1")
-_CHARSET = re.compile(r"charset[\t\n\f\r ]*+=[\t\n\f\r ]*+(?:\"([^\"]*+)\"|'([^']*+)'|([^\t\n\f\r ;\"'][^\t\n\f\r ;]*+))", re.I)
+_XML_ENCODING = re.compile(
+    rb"<\?xml(?=[\t\n\r ])[^>]*?[\t\n\r ]encoding[\x00-\x20]*+=[\x00-\x20]*+([\"'])([^\"'>]*+)\1"
+)
+_CHARSET = re.compile(
+    r"charset[\t\n\f\r ]*+=[\t\n\f\r ]*+(?:\"([^\"]*+)\"|'([^']*+)'|([^\t\n\f\r ;\"'][^\t\n\f\r ;]*+))", re.I
+)
 
 
 def prescan(data: bytes) -> str | None:

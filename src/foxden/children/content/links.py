@@ -55,7 +55,7 @@ class Base:
         rest = text[found.end() :]
         if scheme not in _DEFAULT_PORTS:
             return f"{scheme}:{quote(rest, safe=_QUERY_SAFE + '#')}" if rest else None
-        if scheme == self._scheme and not rest.startswith(("/", "\\")):
+        if scheme == self._scheme and not rest.replace("\\", "/").startswith("//"):
             return self._resolve_relative(rest)
         return _absolute(scheme, rest)
 
@@ -80,12 +80,13 @@ def _absolute(scheme: str, rest: str) -> str | None:
     body, hash_mark, fragment = rest.partition("#")
     location, mark, query = body.partition("?")
     location = location.replace("\\", "/")
-    if scheme == "file":  # three slashes are an empty host and a root
-        authority, slash, path = location[2:].partition("/") if location.startswith("//") else ("", "/", location)
-        path = "/" + path.lstrip("/") if not slash else slash + path.removeprefix("/")
-    else:
+    if scheme != "file":
         authority, slash, path = location.lstrip("/").partition("/")
-        path = slash + path
+    elif location.startswith("//"):  # a third slash is an empty host and the root
+        authority, slash, path = location[2:].partition("/")
+    else:
+        authority, slash, path = "", "/", location.removeprefix("/")
+    path = slash + path
     host = _authority(scheme, authority)
     if host is None:
         return None
@@ -148,14 +149,18 @@ def page_base(tree: LexborHTMLParser, url: str) -> Base:
 def page_links(tree: LexborHTMLParser, base: Base) -> tuple[tuple[Link, ...], bool]:
     """The links of <a> and <area>, each target once with its first text; and whether some were left out."""
     found: dict[str, Link] = {}
+    cut = False
     for node in tree.css("a[href], area[href]"):
         href = base.resolve(node.attributes.get("href") or "")
         if href is None or href in found or href.partition(":")[0] in _NOT_FOLLOWED:
             continue
-        if len(href) > MAX_HREF or len(found) >= MAX_LINKS:
+        if len(found) >= MAX_LINKS:
             return tuple(found.values()), True
+        if len(href) > MAX_HREF:  # most often a picture in a data: URL
+            cut = True
+            continue
         found[href] = Link(href, link_text(node))
-    return tuple(found.values()), False
+    return tuple(found.values()), cut
 
 
 def link_text(link: LexborNode) -> str:

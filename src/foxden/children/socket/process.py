@@ -8,6 +8,7 @@ Source: Gecko's SocketProcessChild; seed document "Socket process".
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 from collections.abc import Callable
@@ -180,6 +181,7 @@ def main(process: ChildContext) -> None:
     """Be the socket process.  Returns when the parent is gone."""
     root = SocketProcessChild()
     process.start(root)
+    gc.freeze()  # what the fork server imported is for ever: no collection need look at it
     error = asyncio.run(serve(process.sock, root))
     if error is not None:
         raise error

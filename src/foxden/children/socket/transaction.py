@@ -142,10 +142,8 @@ class HttpTransactionChild(Actor, protocol=PHttpTransaction, side=Side.CHILD):
             self._retried = True
             self._release()
             return self._dial(fresh=True)
-        self._timing = self._read_timing(transfer)
-        outcome = self._judge(curl_code, text, transfer)
-        self._release()
-        return self._end(outcome)
+        self._end(self._judge(curl_code, text, transfer))
+        return self._release()  # last: whoever waits has its answer
 
     def _may_retry(self, curl_code: int, transfer: Transfer) -> bool:
         """libcurl came up with an address that is not for us: that of a connection made for somebody else, or of a
@@ -208,19 +206,18 @@ class HttpTransactionChild(Actor, protocol=PHttpTransaction, side=Side.CHILD):
 
     def _abort(self, code: str, detail: str = "") -> None:
         """End it from our side, whatever its state."""
-        if self._stopped:
-            return
-        if self._transfer is not None:
-            self._timing = self._read_timing(self._transfer)
+        if not self._stopped:
+            self._body.drop()
+            self._outcome = NetOutcome(code, detail[:1024])
+            self._stop()
         self._let_go()
-        self._body.drop()
-        self._outcome = NetOutcome(code, detail[:1024])
-        self._stop()
 
     def _stop(self) -> None:
         if self._stopped or self._outcome is None:
             return
         self._stopped = True
+        if self._transfer is not None:
+            self._timing = self._read_timing(self._transfer)
         self._service.unwatch(self)
         self._service.received_bytes += self._body.received
         if self._body.reader is not None:

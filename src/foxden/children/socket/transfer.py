@@ -83,6 +83,7 @@ class Transfer:
         self.opened = False  # it has a connection
         self.plain = True
         self.gate = ""  # the server whose first handshake this transfer makes or waits for
+        self._values: dict[int, Any] = {}
         self._http2 = settings.http2
         _set_base_options(self.easy, settings)
         self.easy.setopt(pycurl.OPENSOCKETFUNCTION, self._open_socket)
@@ -94,19 +95,27 @@ class Transfer:
         easy, target = self.easy, request.target
         self.gate = target.origin if self._http2 and target.scheme == "https" else ""
         self.opened = False
-        easy.setopt(pycurl.URL, target.origin)
-        easy.setopt(pycurl.REQUEST_TARGET, target.path)  # libcurl would rewrite a path that is part of the URL
-        easy.setopt(pycurl.HTTPHEADER, request.headers)
+        self._set(pycurl.URL, target.origin)
+        self._set(pycurl.REQUEST_TARGET, target.path)  # libcurl would rewrite a path that is part of the URL
+        self._set(pycurl.HTTPHEADER, request.headers)
+        # Wait for the handshake that may give a connection for all; on http:// it would be a wait for the answer.
+        self._set(pycurl.PIPEWAIT, int(bool(self.gate)))
         # `+`: replaces what libcurl holds for this host and port.  An answer for an address as well: without one
         # libcurl would ask its resolver, which is switched off (RESOLVER_START).
-        host = f"[{target.host}]" if ":" in target.host else target.host
-        easy.setopt(pycurl.RESOLVE, [f"+{host}:{target.port}:{','.join(addresses)}"])
+        host = f"[{target.host}]" if target.is_address and ":" in target.host else target.host
+        self._set(pycurl.RESOLVE, [f"+{host}:{target.port}:{','.join(addresses)}"])
         easy.setopt(pycurl.HEADERFUNCTION, owner.take_header)
         easy.setopt(pycurl.WRITEFUNCTION, owner.take_body)
         if request.method != "GET" or request.body is not None or fresh:
             self.plain = False
             easy.setopt(pycurl.FRESH_CONNECT, int(fresh))
             self._set_method(request)
+
+    def _set(self, option: int, value: Any) -> None:
+        """Set what the last request on this handle had otherwise; mostly it had the same."""
+        if self._values.get(option) != value:
+            self._values[option] = value
+            self.easy.setopt(option, value)
 
     def _set_method(self, request: Request) -> None:
         easy = self.easy

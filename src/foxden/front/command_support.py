@@ -1,0 +1,148 @@
+"""`foxden support`: what this kernel gives to each type of process, learnt by starting one of each.
+
+Runs in: command.  Trusts: what real children report of their own sandbox.
+Flow: Den.support → kernel facts, table of types and layers, what is switched off, what to do → exit code.
+Source: Firefox's about:support, section "Sandbox".
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from foxden.front import failures
+from foxden.front.columns import Cell, Column, Row, lines
+from foxden.front.options import Settings, common_options, make_den, settings_of
+from foxden.front.terminal import json_text, one_line, paint, say, wants_colour
+
+if TYPE_CHECKING:
+    from foxden.parent.support import SupportReport, TypeReport
+
+_SHORT = {"namespaces": "namesp.", "capabilities": "capab."}  # so that the table fits 100 columns
+_STYLES = {"FULL": "green", "PARTIAL": "yellow", "NONE": "red"}
+
+
+def _types(context: click.Context, _: click.Parameter, text: str | None) -> tuple[str, ...]:
+    from foxden.model.process_types import child_rows
+
+    known = [row.name for row in child_rows()]
+    names = tuple(name.strip() for name in (text or "").split(",") if name.strip())
+    for name in names:
+        if name not in known:
+            raise click.BadParameter(f"expected a process type, one of {', '.join(known)}; got {name!r}")
+    return names
+
+
+@click.command("support", short_help="Show what this kernel gives to each type of process.")
+@click.option("--types", metavar="A,B", callback=_types, help="Only these process types.")
+@common_options
+@click.pass_context
+def command(context: click.Context, types: tuple[str, ...], **common: Any) -> int:
+    """Start one process of every type and show what the kernel gave it, layer by layer.
+
+    FULL: everything that the type's policy asks of that layer.  PARTIAL, NONE: less; the lines below the table say
+    what to do about it.  A dash: the policy does not ask for it.  Exit code 3 when a type cannot start at all.
+    """
+    settings = settings_of(context, common)
+    report = _ask(settings, types)
+    if settings.as_json:
+        import msgspec
+
+        say(json_text(msgspec.to_builtins(report)))
+    else:
+        _print(report)
+    return failures.NO_SANDBOX if any(entry.error for entry in report.types) else 0
+
+
+def _ask(settings: Settings, types: tuple[str, ...]) -> SupportReport:
+    with make_den(settings, one_page=True) as den:
+        from foxden.parent.support import report
+
+        return den._run(report(den._runtime, types))
+
+
+def _print(report: SupportReport) -> None:
+    colour, entries = wants_colour(sys.stdout), report.types
+    for line in banner(entries, colour=colour):
+        say(line)
+    say(f"Linux {one_line(report.kernel)} on {report.architecture}, Python {report.python}")
+    say(f"Landlock {_landlock(report.landlock_abi)}, seccomp {'yes' if report.seccomp else 'NO'}")
+    say()
+    for line in table(entries, colour=colour):
+        say(line)
+    for line in (*_reasons(entries), *_failures(entries)):
+        say(line)
+    if report.advice:
+        say()
+        say(paint("What to do", "bold", colour))
+        for line in report.advice:
+            say(f"  {one_line(line)}")
+    say()
+    say(verdict(entries))
+
+
+def _landlock(abi: int) -> str:
+    return f"version {abi}" if abi > 0 else "NO"
+
+
+def banner(entries: list[TypeReport], *, colour: bool = False) -> list[str]:
+    """Loud lines for sandboxes that are switched off; none when all are on."""
+    off = [entry for entry in entries if entry.level == 0]
+    if not off:
+        return []
+    names = ", ".join(sorted({_name(entry) for entry in off}))
+    why = ", ".join(sorted({entry.switched_off_by or "level 0" for entry in off}))
+    return [paint(f" SANDBOX OFF  {names}: no protection at all ({why}) ", "alarm", colour), ""]
+
+
+def table(entries: list[TypeReport], *, colour: bool = False) -> list[str]:
+    """Process type × layer."""
+    from foxden.model.enforcement import Layer
+
+    columns = [Column("PROCESS"), Column("LEVEL", right=True)]
+    columns += [Column(_SHORT.get(layer.value, layer.value)) for layer in Layer]
+    return lines(columns, [_row(entry) for entry in entries], colour=colour)
+
+
+def _name(entry: TypeReport) -> str:
+    return f"{entry.process_type} {entry.remote_type}" if entry.remote_type else entry.process_type
+
+
+def _row(entry: TypeReport) -> Row:
+    from foxden.model.enforcement import Layer
+
+    given = {layer: status.status.value for layer, status in entry.enforcement.items()} if entry.enforcement else {}
+    absent = Cell("FAILED", "red") if entry.error else Cell("OFF", "alarm") if entry.level == 0 else Cell("-", "dim")
+    cells = [Cell(given[layer], _STYLES[given[layer]]) if layer in given else absent for layer in Layer]
+    return (_name(entry), str(entry.level), *cells)
+
+
+def _reasons(entries: list[TypeReport]) -> list[str]:
+    """Each reason once, with the processes that it holds for."""
+    holders: dict[tuple[str, str, str], list[str]] = {}
+    for entry in entries:
+        for layer, status in entry.enforcement.items() if entry.enforcement else ():
+            if status.status.value != "FULL":
+                holders.setdefault((layer.value, status.status.value, status.reason), []).append(_name(entry))
+    found = [f"  {layer} {status}: {one_line(reason)} ({', '.join(names)})"
+             for (layer, status, reason), names in holders.items()]  # fmt: skip
+    return ["", *found] if found else []
+
+
+def _failures(entries: list[TypeReport]) -> list[str]:
+    found = [f"  {_name(entry)} does not start: {one_line(entry.error)}" for entry in entries if entry.error]
+    return ["", *found] if found else []
+
+
+def verdict(entries: list[TypeReport]) -> str:
+    """One sentence for all of it."""
+    if any(entry.error for entry in entries):
+        return "Not every type of process starts here."
+    lesser = sorted({layer.value for entry in entries if entry.enforcement for layer in entry.enforcement.missing()})
+    if any(entry.level == 0 for entry in entries):
+        return "Some sandboxes are switched off: do not open anything that you do not trust."
+    if lesser:
+        return f"Less than asked for.  foxden refuses to start such processes without --allow-partial {','.join(lesser)}"
+    return "Every process gets everything that its policy asks for."

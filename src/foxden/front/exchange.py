@@ -1,0 +1,115 @@
+"""One exchange, with its body handed to this thread piece by piece: the den's loop never waits for a slow reader.
+
+Runs in: command.  Trusts: the parent's bounds on head and body.
+Flow: Runtime.fetch on the den's loop → bounded queue → pieces() on the caller's thread.
+Source: queue.Queue as flow control: a full queue holds the loop's sink, which holds the socket process.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from foxden.parent.channel import Response
+    from foxden.parent.den import Den
+    from foxden.parent.runtime import Fetched
+
+_PIECES = 16  # waiting at most, 64 KiB or so each
+_LOOK_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What to send."""
+
+    url: str
+    method: str
+    headers: dict[str, str]
+    data: bytes
+    follow: bool
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of the final answer."""
+
+    url: str
+    status: int
+    http_version: str
+    headers: tuple[tuple[str, str], ...]
+
+    @property
+    def length(self) -> int | None:
+        """Bytes to come, if the server says so."""
+        text = next((value for name, value in self.headers if name.lower() == "content-length"), "")
+        return int(text) if text.isdecimal() and text.isascii() else None
+
+    def text(self) -> str:
+        """As `curl -i` prints it."""
+        first = f"{self.http_version or 'HTTP/1.1'} {self.status}"
+        return "\r\n".join([first, *(f"{name}: {value}" for name, value in self.headers), "", ""])
+
+
+class Exchange:
+    """Use with `with`; leaving early cancels."""
+
+    def __init__(self, den: Den, ask: Ask) -> None:
+        self._queue: queue.Queue[bytes] = queue.Queue(_PIECES)
+        self._stopped = threading.Event()
+        self._head: Future[Head] = Future()
+        work = den._runtime.fetch(
+            ask.url, method=ask.method, headers=ask.headers, body=ask.data, follow=ask.follow,
+            timeout_s=ask.timeout_s, sink=self._take, on_head=self._take_head,
+        )  # fmt: skip
+        self._done: Future[Fetched] = den._submit(work)
+        self._done.add_done_callback(self._ended)
+
+    def _take_head(self, response: Response) -> None:
+        head = response.head
+        self._head.set_result(Head(response.url.href, head.status, head.http_version, head.headers))
+
+    def _take(self, piece: bytes | memoryview) -> None:
+        """On the den's loop.  Waits while the reader is slow, and not a moment longer than there is one."""
+        data = bytes(piece)
+        while data and not self._stopped.is_set():
+            try:
+                return self._queue.put(data, timeout=_LOOK_S)
+            except queue.Full:
+                continue
+
+    def _ended(self, done: Future[Fetched]) -> None:
+        if self._head.done():
+            return
+        if done.cancelled():
+            self._head.set_exception(CancelledError())
+        else:
+            self._head.set_exception(done.exception() or RuntimeError("an exchange without a head"))
+
+    def head(self) -> Head:
+        """Wait for the head.  Raises what Runtime.fetch raises."""
+        return self._head.result()
+
+    def pieces(self) -> Iterator[bytes]:
+        """The body as it comes.  Raises what Runtime.fetch raises."""
+        while not self._done.done() or not self._queue.empty():
+            try:
+                yield self._queue.get(timeout=0.02 if self._done.done() else _LOOK_S)
+            except queue.Empty:
+                continue
+        self._done.result()
+
+    def result(self) -> Fetched:
+        return self._done.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stopped.set()
+        self._done.cancel()
