@@ -15,10 +15,10 @@ import pytest
 from tests.support import users
 from tests.support.pki import Pki
 from tests.support.servers import Nginx, ScriptedServer, read_head
-from tests.unit.children.socket.harness import READER, BackgroundDataChild, Net, running, until
+from tests.unit.children.socket.harness import LOOPBACK, READER, BackgroundDataChild, Net, running, until
 
 from foxden.children.socket import delivery
-from foxden.protocols.network import PBackgroundData, PHttpTransaction, PSocketProcess
+from foxden.protocols.network import Access, PBackgroundData, PHttpTransaction, PSocketProcess
 
 BIG = 256 << 20
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -269,3 +269,27 @@ def test_many_bodies_share_one_bridge(big: tuple[Nginx, str], pki: Pki) -> None:
 
     with ScriptedServer(handler) as server:
         asyncio.run(go(server.url))
+
+
+def test_narrow_load_beside_a_wide_one_on_http2_breaks_nothing(big: tuple[Nginx, str], pki: Pki) -> None:
+    """The pooled connection is refused to the narrow load, while another stream on it goes on."""
+    answers = {"now": ("127.0.0.1",)}
+
+    async def go(port: int) -> None:
+        async with running(pki.authority_file, query=lambda host: answers["now"], dns_cache_s=0.0) as net:
+            reader = net.add_reader()
+            reader.keep, reader.hold = False, True
+            url = f"https://shared.example:{port}/big"
+            wide = net.begin(url, access=LOOPBACK)
+            start = await wide.started
+            wide.send(PHttpTransaction.StartDelivery(READER))
+            data = await reader.body(wide.channel_id)
+            answers["now"] = ("127.0.0.2",)
+            narrow = await net.load(url, access=Access(addresses=("127.0.0.2",)))
+            assert (narrow.start, narrow.code) == (None, "NS_ERROR_CONNECTION_REFUSED")
+            data.release()
+            assert (await data.ended).outcome.code == "NS_OK"
+            assert data.count + len(start.inline) == BIG
+
+    with Nginx(big[0]._root, tls=pki.issue("shared.example")) as server:
+        asyncio.run(go(server.https_port))

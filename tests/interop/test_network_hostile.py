@@ -41,6 +41,17 @@ def test_body_shorter_than_announced_is_a_partial_transfer(pki: Pki) -> None:
     assert loaded.stop.received_bytes == 4
 
 
+@pytest.mark.parametrize("head", [OK + b"Content-Length: 100\r\n\r\nhalf", OK + b"\r\nhalf"])
+def test_tls_connection_that_ends_without_farewell_is_a_partial_transfer(pki: Pki, head: bytes) -> None:
+    async def go(url: str) -> Loaded:
+        async with running(pki.authority_file) as net:
+            return await net.load(url)
+
+    with ScriptedServer(answering(head), tls=pki.valid) as server:
+        loaded = asyncio.run(go(server.url + "/"))
+    assert (loaded.body, loaded.code) == (b"half", "NS_ERROR_NET_PARTIAL_TRANSFER"), loaded.stop
+
+
 def test_chunked_body_that_is_cut_is_a_partial_transfer(pki: Pki) -> None:
     loaded = answer(pki, OK, b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
     assert (loaded.body, loaded.code) == (b"hello", "NS_ERROR_NET_PARTIAL_TRANSFER")

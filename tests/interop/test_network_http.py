@@ -20,7 +20,7 @@ location /echo/ { add_header X-Method $request_method; add_header X-Accept "[$ht
   add_header X-Agent "[$http_user_agent]"; add_header X-Given "[$http_x_given]"; add_header X-Host $http_host;
   add_header X-Length "[$http_content_length]"; add_header X-Expect "[$http_expect]";
   add_header X-Encodings "[$http_accept_encoding]"; add_header X-Type "[$http_content_type]"; return 200 "ok"; }
-location /slow { limit_rate 20k; alias {root}/64k; }
+location /slow { limit_rate 60k; alias {root}/64k; }
 """
 
 

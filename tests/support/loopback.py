@@ -87,7 +87,7 @@ def recorder(protocol: type[Protocol], side: Side) -> type[Recorder]:
             for managed in vars(owner).get("managed", {}).values():
                 body[f"alloc_{managed.stem}"] = _allocate(managed, side)
         name = f"{protocol.__name__[1:]}{side.value.title()}Recorder"
-        _recorders[protocol, side] = type(name, (Recorder,), body, protocol=protocol, side=side)  # type: ignore[call-overload]
+        _recorders[protocol, side] = type(name, (Recorder,), body, protocol=protocol, side=side)
     return _recorders[protocol, side]
 
 

@@ -35,7 +35,7 @@ _MORE_TYPES = ("gmp", "rdd", "gpu", "utility", "plugin")
 @click.option("--keep", is_flag=True, help="Stay until Ctrl-C, to look at it from another terminal.")
 @common_options
 @click.pass_context
-def command(context: click.Context, keep: bool, **common: Any) -> int:
+def command(context: click.Context, /, keep: bool, **common: Any) -> int:
     """Open real pages in sandboxed processes, show the processes, then try hostile acts from inside each.
 
     Serves a documentation tree of this machine on loopback over https, with an authority made for the occasion.
@@ -108,7 +108,8 @@ async def _columns(den: Den) -> dict[str, ChildHost]:
         column = host.remote_type.value if host.remote_type else host.row.name
         found.setdefault(column, host)
     more = await asyncio.gather(*(runtime.launch(name) for name in _MORE_TYPES))
-    columns = {name: found[name] for name in ("web", "file", "socket") if name in found}
+    names: tuple[str, ...] = ("web", "file", "socket")
+    columns = {name: found[name] for name in names if name in found}
     return {**columns, **dict(zip(_MORE_TYPES, more, strict=True))}
 
 

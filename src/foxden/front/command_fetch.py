@@ -7,6 +7,7 @@ Source: interface.md "Command"; curl(1) for what the letters mean.
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
@@ -15,11 +16,12 @@ import click
 from foxden.errors import NetworkError
 from foxden.front.exchange import Ask, Exchange, Head
 from foxden.front.failures import CommandFailed
-from foxden.front.options import common_options, make_den, settings_of, warn_of_sandboxes_off
+from foxden.front.options import DAY_S, common_options, make_den, seconds, settings_of, warn_of_sandboxes_off
 from foxden.front.receivers import JsonReceiver, Receiver, receiver_for
 
-_NO_LIMIT_S = 86_400.0  # a download may take its time; one that stands still is ended by the idle timeout
 _FORM = "application/x-www-form-urlencoded"
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @click.command("fetch", short_help="Make one HTTP request, with curl's options.")
@@ -33,11 +35,11 @@ _FORM = "application/x-www-form-urlencoded"
 @click.option("-i", "--include", is_flag=True, help="Print the answer's head too.")
 @click.option("-L", "--location", is_flag=True, help="Follow redirects.")
 @click.option("-f", "--fail", is_flag=True, help="An answer of 400 or above is an error; its body is not printed.")
-@click.option("-m", "--max-time", "--timeout", "timeout", metavar="S", default=_NO_LIMIT_S,
-              type=click.FloatRange(min=0.001, max=_NO_LIMIT_S), help="Seconds for everything; no limit by default.")
+@click.option("-m", "--max-time", "--timeout", "timeout", metavar="S", type=float, callback=seconds,
+              default=DAY_S, help="Seconds for everything; a day by default.")
 @common_options
 @click.pass_context
-def command(context: click.Context, url: str, output: str | None, include: bool, fail: bool, **rest: Any) -> None:
+def command(context: click.Context, /, url: str, output: str | None, include: bool, fail: bool, **rest: Any) -> None:
     """Make one HTTP exchange with URL through the socket process, and print the body.
 
     Like curl, it does not follow redirects without -L, and an answer of 404 is an answer: see -f.
@@ -89,6 +91,8 @@ def _ask(
     sent = _headers(headers)
     if parts and "content-type" not in {name.lower() for name in sent}:
         sent["Content-Type"] = _FORM
+    if method is not None and (not _TOKEN.fullmatch(method) or len(method) > 32):
+        raise click.BadParameter(f"expected a method such as PUT, got {method!r}", param_hint="'-X'")
     return Ask(url, method or ("POST" if parts else "GET"), sent, b"&".join(parts), location, timeout)
 
 
@@ -97,7 +101,7 @@ def _headers(given: tuple[str, ...]) -> dict[str, str]:
     for item in given:
         name, colon, value = item.partition(":")
         name, value = name.strip(), value.strip()
-        if not colon or not name:
+        if not colon or not _TOKEN.fullmatch(name) or _CONTROLS.search(value):
             raise click.BadParameter(f"expected 'Name: value', got {item!r}", param_hint="'-H'")
         known = next((key for key in headers if key.lower() == name.lower()), None)
         if known is None:

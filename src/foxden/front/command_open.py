@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from foxden.front.failures import CommandFailed, warn
-from foxden.front.options import Settings, common_options, make_den, settings_of, warn_of_sandboxes_off
+from foxden.front.options import Settings, common_options, make_den, seconds, settings_of, warn_of_sandboxes_off
 from foxden.front.terminal import is_terminal, json_text, one_line, say, shown
 
 if TYPE_CHECKING:
@@ -28,12 +28,13 @@ if TYPE_CHECKING:
 @click.option("--screenshot", metavar="F.png", help="Comes in a later version: nothing is painted yet.")
 @click.option("--pdf", metavar="F.pdf", help="Comes in a later version: nothing is painted yet.")
 @click.option("--no-js", is_flag=True, help="Do not run scripts.  This version never does, with or without it.")
-@click.option("--timeout", metavar="S", type=click.FloatRange(min=0.001, max=86_400), default=60.0, show_default=True,
+@click.option("--timeout", metavar="S", type=float, default=60.0, show_default=True, callback=seconds,
               help="Seconds for everything.")  # fmt: skip
 @common_options
 @click.pass_context
 def command(
     context: click.Context,
+    /,
     url: str,
     view: str | None,
     screenshot: str | None,
@@ -74,6 +75,6 @@ def _print(page: Page, view: str) -> None:
             say(f"{one_line(link.href)}\t{one_line(link.text)}".rstrip())
     else:
         if view != "text":
-            say(one_line(page.title))
+            say(one_line(page.title) or one_line(page.final_url))  # as a browser's tab does
             say()
         say(shown(page.text, on_terminal=terminal).rstrip("\n"))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from foxden.front.columns import Cell, Column, Row, lines
-from foxden.front.options import common_options, settings_of
+from foxden.front.options import plain_options, settings_of
 from foxden.front.terminal import is_terminal, json_text, one_line, say, wants_colour
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ _COLUMNS = (
 
 @click.command("ps", short_help="Show the processes of all running dens.")
 @click.option("--watch", is_flag=True, help="Show them again every second, until Ctrl-C.")
-@common_options
+@plain_options
 @click.pass_context
-def command(context: click.Context, watch: bool, **common: Any) -> None:
+def command(context: click.Context, /, watch: bool, **common: Any) -> None:
     """Show every process of your running dens: what it is, how it is sandboxed, what it takes.
 
     FULL: the kernel gave everything that the process's policy asks for.  PARTIAL: the layers in brackets are not

@@ -39,7 +39,7 @@ def _types(context: click.Context, _: click.Parameter, text: str | None) -> tupl
 @click.option("--types", metavar="A,B", callback=_types, help="Only these process types.")
 @common_options
 @click.pass_context
-def command(context: click.Context, types: tuple[str, ...], **common: Any) -> int:
+def command(context: click.Context, /, types: tuple[str, ...], **common: Any) -> int:
     """Start one process of every type and show what the kernel gave it, layer by layer.
 
     FULL: everything that the type's policy asks of that layer.  PARTIAL, NONE: less; the lines below the table say
@@ -144,5 +144,5 @@ def verdict(entries: list[TypeReport]) -> str:
     if any(entry.level == 0 for entry in entries):
         return "Some sandboxes are switched off: do not open anything that you do not trust."
     if lesser:
-        return f"Less than asked for.  foxden refuses to start such processes without --allow-partial {','.join(lesser)}"
+        return f"foxden refuses to start processes that get less, without --allow-partial {','.join(lesser)}"
     return "Every process gets everything that its policy asks for."

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from foxden.front.columns import Cell, Column, lines
+from foxden.front.columns import Cell, Column, Row, lines
 from foxden.front.demo_acts import ACTS, ENDED, GRANTED, PARENT, REFUSED, UNPROTECTED, Outcome
 from foxden.front.terminal import one_line, paint, say
 
@@ -49,7 +49,7 @@ def acts(outcomes: Sequence[Outcome], colour: bool) -> None:
     names = list(dict.fromkeys(outcome.process for outcome in outcomes if outcome.process != PARENT))
     cells = {(outcome.act, outcome.process): _cell(outcome) for outcome in outcomes}
     columns = [Column("TRIED"), *(Column(name) for name in names)]
-    rows = [[act.words, *(cells.get((act.words, name), Cell("-")) for name in names)] for act in ACTS]
+    rows: list[Row] = [[act.words, *(cells.get((act.words, name), Cell("-")) for name in names)] for act in ACTS]
     for line in lines(columns, rows, width=_WIDTH, colour=colour):
         say(line)
 

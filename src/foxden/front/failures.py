@@ -51,8 +51,8 @@ def failure_of(error: BaseException) -> Failure:
         code = NO_SANDBOX if isinstance(error, SandboxUnavailable) else FAILED
         return Failure(code, str(error), error.hint)
     if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        return Failure(FAILED, f"{where}{error.strerror or error}")
+        # Without a name it was a write to standard output: all else here is opened by name.
+        return Failure(FAILED, f"{error.filename or 'standard output'}: {error.strerror or error}")
     return Failure(FAILED, f"a bug in foxden: {type(error).__name__}: {error}", "--debug shows where; please report it")
 
 

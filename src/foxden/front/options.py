@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+DAY_S = 86_400.0
 _NO_PRELAUNCH = {"dom.ipc.processPrelaunch.fission.number": 0}
 
 
@@ -84,6 +85,19 @@ def _layers(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tu
     return names
 
 
+def _level(_: click.Context, __: click.Parameter, level: int | None) -> int | None:
+    if level is not None and not 0 <= level <= 4:
+        raise click.BadParameter(f"expected 0 to 4, got {level}")
+    return level
+
+
+def seconds(_: click.Context, __: click.Parameter, value: float) -> float:
+    """Callback of options that take seconds: more than none, at most a day."""
+    if not 0 < value <= DAY_S:
+        raise click.BadParameter(f"expected seconds, more than 0 and at most {DAY_S:g}, got {value:g}")
+    return value
+
+
 def _log_words(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
     from foxden.front.log import LogSyntaxError, parse
 
@@ -95,24 +109,37 @@ def _log_words(_: click.Context, __: click.Parameter, given: tuple[str, ...]) ->
     return given
 
 
-_OPTIONS = (
+_ANY_COMMAND = (
+    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+    click.option("--debug", is_flag=True, help="Show tracebacks."),
+)
+_WITH_A_DEN = (
     click.option("--profile", metavar="DIR", type=click.Path(exists=True, file_okay=False), help="Profile folder."),
     click.option("--pref", "prefs", metavar="NAME=VALUE", multiple=True, callback=_names_and_values,
                  help="Set a preference; may be repeated."),
-    click.option("--level", metavar="N", type=click.IntRange(0, 4), help="Sandbox level of content processes, 0 to 4."),
+    click.option("--level", metavar="N", type=int, callback=_level,
+                 help="Sandbox level of content processes, 0 to 4."),
     click.option("--allow-partial", metavar="LAYER,…", multiple=True, callback=_layers,
                  help="Go on though these sandbox layers are not to be had."),
     click.option("--log", metavar="MODULE:LEVEL,…", multiple=True, callback=_log_words, envvar="MOZ_LOG",
                  help="Log to standard error, in MOZ_LOG's syntax: child:5,process:4."),
     click.option("--report", metavar="FILE", help="Violations as JSON lines (not recorded yet)."),
-    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
-    click.option("--debug", is_flag=True, help="Show tracebacks."),
+    *_ANY_COMMAND,
 )  # fmt: skip
 
 
 def common_options(function: F) -> F:
-    """Give a command the common options; it takes them as `**common`."""
-    for option in reversed(_OPTIONS):
+    """Give a command that makes a den the common options; it takes them as `**common`."""
+    return _given(function, _WITH_A_DEN)
+
+
+def plain_options(function: F) -> F:
+    """The same for a command that makes none: --json and --debug."""
+    return _given(function, _ANY_COMMAND)
+
+
+def _given(function: F, options: tuple[Callable[[F], F], ...]) -> F:
+    for option in reversed(options):
         function = option(function)
     return function
 

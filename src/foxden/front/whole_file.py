@@ -52,8 +52,11 @@ class WholeFile:
 
     def write(self, data: bytes) -> None:
         view = memoryview(data)
-        while view:
-            view = view[os.write(self._fd, view) :]
+        try:
+            while view:
+                view = view[os.write(self._fd, view) :]
+        except OSError as error:
+            raise CommandFailed(f"cannot write {self._path}: {error.strerror}") from None
 
     def keep(self) -> None:
         """It is complete: put it where it was asked for."""
@@ -62,7 +65,12 @@ class WholeFile:
         if not self._temporary:
             # link(2) does not replace, rename(2) does: a name for a moment, then the right one.
             self._temporary = self._spare_name()
-            os.link(f"/proc/self/fd/{self._fd}", self._temporary, follow_symlinks=True)
+            folder = os.open(self._folder, os.O_PATH | os.O_CLOEXEC)
+            try:
+                # Only with a dir_fd does Python call linkat, which alone follows the link of /proc.
+                os.link(f"/proc/self/fd/{self._fd}", self._temporary, src_dir_fd=folder, follow_symlinks=True)
+            finally:
+                os.close(folder)
         os.rename(self._temporary, self._path)
         self._temporary = ""
 

@@ -62,6 +62,7 @@ class AsyncPipe:
         # A child's root may already have lived: its launch was handled on a blocking pipe.
         self.tree = root.tree.rebind(self._send) if root.tree is not None else ActorTree(root, self._send, peer=peer)
         self.closed = False
+        self._answered = False  # something was sent since the last packet came
         sock.setblocking(False)
         self._loop.add_reader(self._fd, self._readable)
 
@@ -79,19 +80,21 @@ class AsyncPipe:
                 return self.close(Why.PEER_GONE)
             if not packet:
                 return self.close(Why.PEER_GONE)
+            self._answered = False
             try:
                 self.tree.receive(packet, fds)
             except BadMessage as error:
                 return self.close(Why.BAD_MESSAGE, error)
             except Exception as error:  # a handler of ours failed on this peer's message: the peer ends, we do not
                 return self.close(Why.BAD_MESSAGE, error)
-            if self.closed:
-                return None
+            if self.closed or self._answered:
+                return None  # a peer that was just answered has most likely been waiting: asking again costs a call
         return None
 
     def _send(self, packet: bytes, fds: Sequence[int]) -> None:
         if self.closed:
             return
+        self._answered = True
         if not self._queue:
             if self._try_send(packet, fds):
                 return

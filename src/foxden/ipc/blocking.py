@@ -15,7 +15,7 @@ from typing import Any
 
 from foxden.errors import BadMessage, ChildCrashed, ProtocolMisuse
 from foxden.ipc.actor import Actor, ActorTree, Why
-from foxden.ipc.codec import Kind, describe, parse_header
+from foxden.ipc.codec import HEADER_SIZE, KIND_OFFSET, MESSAGE_OFFSET, SERIAL_OFFSET, Kind, describe
 from foxden.ipc.descriptors import close_all
 from foxden.ipc.pipe import PacketBuffer, send_packet
 from foxden.ipc.schema import Message
@@ -100,7 +100,7 @@ class BlockingPipe:
         if received is None:
             return
         packet, fds = received
-        if _is_reply(packet, fds, serial):
+        if _is_reply(packet, serial):
             self._route(packet, fds)
         else:
             self._kept.append((bytes(packet), fds))
@@ -120,12 +120,11 @@ class BlockingPipe:
                 self._on_closed(self, why, error)
 
 
-def _is_reply(packet: memoryview, fds: list[int], serial: int) -> bool:
-    try:
-        header = parse_header(packet, len(fds))
-    except BadMessage:
-        return True  # let the tree refuse it
-    return header.serial == serial and header.kind == Kind.REPLY
+def _is_reply(packet: memoryview, serial: int) -> bool:
+    """Is it what a sync message waits for?  What is too short to tell goes to the tree, which refuses it."""
+    if len(packet) < HEADER_SIZE:
+        return True
+    return packet[KIND_OFFSET] == Kind.REPLY and int.from_bytes(packet[SERIAL_OFFSET:MESSAGE_OFFSET], "little") == serial
 
 
 class BlockingLoop:

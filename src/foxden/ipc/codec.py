@@ -29,6 +29,7 @@ from foxden.ipc.schema import Message, Reply
 MAX_PACKET = 2 * INLINE_MAX  # bytes; the default socket buffer of Linux holds one such packet
 _HEADER = Struct("<IIHBB")
 HEADER_SIZE = _HEADER.size
+SERIAL_OFFSET, MESSAGE_OFFSET, KIND_OFFSET = 4, 8, 10
 _WORDS_MAX = 200  # characters of an error text that may come from the peer
 
 

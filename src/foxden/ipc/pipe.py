@@ -8,6 +8,7 @@ Source: unix(7), cmsg(3): MSG_TRUNC, MSG_CTRUNC, SCM_RIGHTS.
 from __future__ import annotations
 
 import array
+import mmap
 import socket
 from collections.abc import Sequence
 
@@ -55,9 +56,10 @@ class PacketBuffer:
     """One buffer that packets are received into, again and again."""
 
     def __init__(self) -> None:
-        self._bytes = bytearray(MAX_PACKET + 1)
+        # Anonymous memory: pages that no packet has reached are never touched, which a fresh child is glad of.
+        self._bytes = mmap.mmap(-1, MAX_PACKET + 1, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._view = memoryview(self._bytes)
-        self._parts = [self._bytes]
+        self._parts = [self._view]
 
     def receive(self, sock: socket.socket, flags: int = 0) -> tuple[memoryview, list[int]]:
         """Return (packet, descriptors); an empty packet is the end of the pipe, and comes without descriptors.

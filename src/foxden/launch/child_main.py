@@ -16,9 +16,12 @@ from typing import Any, NoReturn
 
 from foxden.ipc.actor import Actor, Why
 from foxden.ipc.blocking import BlockingLoop, BlockingPipe
+from foxden.ipc.codec import Kind, decode_body, encode
 from foxden.launch import probes
+from foxden.model.enforcement import Enforcement, LayerStatus, Status
 from foxden.protocols.process import PChildProcess
 from foxden.sandbox import enforce, linux
+from foxden.sandbox.plan import Bind, LandlockPlan, LandlockRule, Limit, SandboxPlan
 
 EXIT_BAD_MESSAGE = 71  # the parent broke the protocol: EX_OSERR's neighbour, distinct from a crash
 EXIT_FAILED = 70  # a handler of the child failed; its traceback is in the log
@@ -114,7 +117,8 @@ def _reset_signals() -> None:
 
 
 def prewarm() -> None:
-    """Do once, before any fork, what would import lazily in a child that has no files."""
+    """Do once, before any fork, what would import lazily in a child that has no files, and what would be built anew
+    in every child: decoders, the first use of each C function."""
     import traceback
 
     try:
@@ -122,3 +126,24 @@ def prewarm() -> None:
     except RuntimeError as error:
         traceback.format_exception(error)
     probes.prewarm()
+    enforce.prewarm()
+    _rehearse()
+
+
+def _rehearse() -> None:
+    """Send a launch through the codec and back, as every child will."""
+    plan = SandboxPlan(
+        policy="rehearsal",
+        level=1,
+        binds=(Bind("/source", "/target"),),
+        landlock=LandlockPlan(1, 1, 1, (LandlockRule("/", 1),)),
+        limits=(Limit("core", 0),),
+    )
+    launch = PChildProcess.Launch(
+        child_id=0, process_type="rehearsal", remote_type="", plan=plan, namespaces_given=False
+    )
+    status = LayerStatus(Status.FULL)
+    ready = PChildProcess.Ready(enforcement=Enforcement(namespaces=status, seccomp=status))
+    for message in (launch, ready):
+        packet, _ = encode(0, 0, message.number, Kind.SEND, message)
+        decode_body(type(message), memoryview(packet), [])

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 _TAIL_MAX = 8192  # bytes kept: enough for a traceback
 _PACKET_MAX = 65_536
+_READS_AT_THE_END = 1024  # more than the socket's buffer holds
 _READS_MAX = 8  # packets a turn, so that a flood cannot hold the loop
 
 listener: Callable[[str, str], None] | None = None  # (who, escaped text); set by observe/log when asked for
@@ -29,8 +30,8 @@ class ChildLog:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(sock.fileno(), self._readable)
 
-    def _readable(self) -> None:
-        for _ in range(_READS_MAX):
+    def _readable(self, reads: int = _READS_MAX) -> None:
+        for _ in range(reads):
             if self._sock is None:
                 return
             try:
@@ -59,8 +60,8 @@ class ChildLog:
         return escape(lines[-1])[:500] if lines else ""
 
     def text(self) -> str:
-        """All that is kept, escaped, for a crash report."""
-        self._readable()
+        """All that is kept, escaped, for a crash report; each line of a traceback was a packet of its own."""
+        self._readable(_READS_AT_THE_END)
         return "\n".join(escape(line) for line in self._tail.splitlines())
 
     def close(self) -> None:

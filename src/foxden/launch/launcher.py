@@ -17,9 +17,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from foxden.errors import ChildCrashed, LaunchFailed, SandboxUnavailable
+from foxden.errors import LaunchFailed, SandboxUnavailable
 from foxden.ipc.actor import Actor, Why
-from foxden.ipc.aio import AsyncPipe, call
+from foxden.ipc.aio import AsyncPipe
 from foxden.ipc.fields import Endpoint
 from foxden.ipc.pipe import make_pair
 from foxden.ipc.schema import Message, Side
@@ -29,7 +29,12 @@ from foxden.model.process_types import Family
 from foxden.protocols.forkserver import PForkServer, PStarter
 from foxden.sandbox.plan import SandboxPlan
 
+_LAST_ANSWERS_S = 2.0  # for what was asked when the den closes
 _START_TIMEOUT_S = 20.0  # a fork server imports its libraries first; on a busy machine this takes a while
+
+
+class ServerGone(LaunchFailed):
+    """The starter or a fork server ended before it answered.  Another one is started when asked again."""
 
 
 class StarterParent(Actor, protocol=PStarter, side=Side.PARENT):
@@ -83,6 +88,7 @@ class Launcher:
         self._starter: Server | None = None
         self._servers: dict[Family, Server] = {}
         self._starting: dict[Family, asyncio.Task[Server]] = {}
+        self._asked: set[asyncio.Future[Any]] = set()  # answers that are still to come: each brings a process
         self.can_spawn = True
 
     def start(self) -> None:
@@ -165,7 +171,7 @@ class Launcher:
             family=family.value, endpoint=Endpoint(theirs.detach()), log=Endpoint(log_theirs.detach())
         )
         try:
-            reply = await _ask(self._starter, message)
+            reply = await self._ask(self._starter, message)
             if reply.pidfd is None:
                 raise LaunchFailed(f"the starter could not fork: {os.strerror(reply.errno)}")
         except BaseException:
@@ -193,7 +199,7 @@ class Launcher:
         try:
             server = await self._server(family)
             message = PForkServer.Fork(process_type=process_type, flags=flags, endpoint=endpoint, log=log, uid=uid)
-            reply = await _ask(server, message)
+            reply = await self._ask(server, message)
             if reply.pidfd is None:
                 raise _refused(process_type, flags, reply.errno)
         except BaseException:
@@ -213,16 +219,38 @@ class Launcher:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
+        if self._asked:
+            await asyncio.wait(self._asked, timeout=_LAST_ANSWERS_S)
+            await asyncio.sleep(0)  # so that what they brought is ended
         for server in self.processes():
             server.end()
 
+    async def _ask(self, server: Server, message: Message) -> Any:
+        """Ask the starter or a fork server for a process.  What comes when nobody waits any more is ended at once.
 
-async def _ask(server: Server, message: Message) -> Any:
-    """Ask the starter or a fork server; its last words are in the error when it ends instead of answering."""
-    try:
-        return await call(server.actor, message, timeout_s=_START_TIMEOUT_S)
-    except ChildCrashed as error:
-        raise LaunchFailed(f"the {server.name} process ended: {server.log.tail() or error}") from error
+        Raises ServerGone, with its last words, when it ends instead of answering; LaunchFailed when it hangs.
+        """
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def lost(why: Why) -> None:
+            answer.set_exception(ServerGone(f"the {server.name} process ended: {server.log.tail() or why.value}"))
+
+        self._asked.add(answer)
+        answer.add_done_callback(self._asked.discard)
+        server.actor.call(message, answer.set_result, lost)
+        try:
+            return await asyncio.wait_for(asyncio.shield(answer), _START_TIMEOUT_S)
+        except TimeoutError:
+            self._forget(server)
+            raise LaunchFailed(f"the {server.name} process did not answer, and was ended") from None
+        except asyncio.CancelledError:
+            answer.add_done_callback(_end_unwanted)
+            raise
+
+
+def _end_unwanted(answer: asyncio.Future[Any]) -> None:
+    if answer.exception() is None and answer.result().pidfd is not None:
+        end_process(answer.result().pidfd.detach())
 
 
 def _refused(process_type: str, flags: int, errno: int) -> Exception:
@@ -238,12 +266,9 @@ def _refused(process_type: str, flags: int, errno: int) -> Exception:
 
 def end_process(pidfd: int) -> None:
     """SIGKILL, reap and close.  Returns at once for a process that has already ended."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):  # reaped by someone who waits for all children of this process
         os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
-    except (ProcessLookupError, ChildProcessError):
-        pass  # gone, or reaped by someone who waits for all children of this process
-    finally:
-        os.close(pidfd)
-
+    os.close(pidfd)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import json
+import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -108,8 +109,10 @@ class _Door:
         if folder is not None and not folder.is_dir():
             raise FoxdenError(f"expected a profile folder, got {str(folder)!r}", hint="make it first: mkdir -p")
         layers = _layers(allow_partial)
-        self._closing = threading.Lock()
+        self._closing = threading.Lock()  # held for as long as the den takes to close
+        self._gate = threading.Lock()  # nothing is handed to the loop behind the closing's back
         self._closed = False
+        self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
         # Children die with the thread that started their makers, so this one lives exactly as long as the den.
         self._thread = threading.Thread(target=self._loop.run_forever, name="foxden-loop", daemon=True)
@@ -121,31 +124,73 @@ class _Door:
             raise
 
     def _submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        if self._closed:
-            work.close()
-            raise DenClosed("this den is closed", hint="make a new one")
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        with self._gate:
+            refusal = self._refusal()
+            if refusal is None:
+                return asyncio.run_coroutine_threadsafe(work, self._loop)
+        work.close()
+        raise refusal
+
+    def _refusal(self) -> DenClosed | None:
+        if os.getpid() != self._pid:
+            return DenClosed(f"this den is process {self._pid}'s, which forked this one", hint="make a new one here")
+        return DenClosed("this den is closed", hint="make a new one") if self._closed else None
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        if threading.current_thread() is self._thread:
+            work.close()
+            raise _own_thread()
         future = self._submit(work)
         try:
             return future.result()
+        except concurrent.futures.CancelledError:
+            raise _closed_meanwhile() from None
         except BaseException:
             future.cancel()  # Ctrl-C in the caller's thread ends the work, not only the waiting
             raise
 
     def _close(self) -> None:
+        if os.getpid() != self._pid:
+            return  # a fork of the process that has the den: nothing here is its to end
+        if threading.current_thread() is self._thread:
+            raise _own_thread()
         with self._closing:
-            if self._closed:
-                return
-            asyncio.run_coroutine_threadsafe(self._runtime.close(), self._loop).result()
-            self._closed = True
-            self._stop()
+            with self._gate:
+                if self._closed:
+                    return
+                self._closed = True
+                closing = asyncio.run_coroutine_threadsafe(_close(self._runtime), self._loop)
+            try:
+                closing.result()
+            finally:
+                self._stop()
 
     def _stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _close(runtime: Runtime) -> None:
+    """End all work, so that none of it starts a child again, and then what it was done with."""
+    await _cancel_all()
+    await runtime.close()
+    await _cancel_all()  # what closing began; a task that never hears of its end complains when collected
+
+
+async def _cancel_all() -> None:
+    rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
+
+
+def _own_thread() -> FoxdenError:
+    return FoxdenError("a den cannot be asked from its own thread", hint="a sink only takes bytes; ask when it is done")
+
+
+def _closed_meanwhile() -> DenClosed:
+    return DenClosed("this den was closed while it was at work")
 
 
 async def _make(
@@ -255,7 +300,13 @@ class AsyncDen(_Door):
         await asyncio.get_running_loop().run_in_executor(None, self._close)
 
     async def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        return await asyncio.wrap_future(self._submit(work))
+        task = asyncio.current_task()
+        try:
+            return await asyncio.wrap_future(self._submit(work))
+        except asyncio.CancelledError:
+            if task is not None and task.cancelling():
+                raise  # the caller's own wish
+            raise _closed_meanwhile() from None
 
     async def __aenter__(self) -> Self:
         return self

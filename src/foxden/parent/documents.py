@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import msgspec
 
-from foxden.errors import BadMessage, ChildTimeout, LoadError
+from foxden.errors import BadMessage, ChildCrashed, ChildTimeout, LoadError, NetworkError
 from foxden.ipc.actor import Actor, Why
 from foxden.ipc.fields import RegularFile
 from foxden.ipc.memory import read_payload
@@ -28,13 +28,14 @@ from foxden.model.process_types import BY_NAME, RemoteType
 from foxden.parent.channel import HttpChannel, Response, network_error
 from foxden.parent.files import open_for_content
 from foxden.parent.hosts import ChildHost, ChildParent
-from foxden.parent.network import Network
+from foxden.parent.network import GONE, Network
 from foxden.parent.plans import Plans
 from foxden.parent.prefs import Prefs
 from foxden.parent.processes import ProcessManager
 from foxden.protocols.content import ContentSettings, PContent, PDocument, PDocumentChannel
 from foxden.protocols.network import LoadSink, PHttpTransaction
 
+_PING_S = 1.0  # after a deadline that has passed already
 _PAGE_DECODER = msgspec.msgpack.Decoder(PageContent)
 
 
@@ -76,6 +77,7 @@ class ContentParent(ChildParent, protocol=PContent, side=Side.PARENT):
     def __init__(self, bridge: Callable[[ChildHost], None]) -> None:
         self.loads: dict[int, Load] = {}  # document id → the load that this process may ask for
         self.bridge = bridge
+        self.room = asyncio.Semaphore(PDocument.max_live)  # documents beyond these wait for their turn
 
     def alloc_document_channel(self, message: PDocumentChannel.Construct) -> DocumentChannelParent:
         return DocumentChannelParent(self)
@@ -260,12 +262,14 @@ class Documents:
         for attempt in (1, 2):
             host = await self.content_host(load.url.site, remote_type)
             document = DocumentParent()
-            with self._work(host, load) as document_id:
+            async with self._work(host, load) as document_id:
                 if host.root.alive:
                     message = PDocument.Construct(document_id=document_id, url=load.url.href, sink=load.sink)
                     host.root.construct(document, message)
-                    result = await self._wait(document, host, load, deadline)
-                    document.delete(PDocument.Delete())
+                    try:
+                        result = await self._wait(document, host, load, deadline)
+                    finally:
+                        document.delete(PDocument.Delete())
                     if isinstance(result, PDocument.OnFailed):
                         raise self._failure(result, load)
                     if result is not None:
@@ -275,16 +279,17 @@ class Documents:
         await asyncio.wait([host.ended], timeout=2)  # the kernel says how, a moment after the pipe closed
         raise host.crash(f"loading {load.url.href}")
 
-    @contextmanager
-    def _work(self, host: ChildHost, load: Load) -> Iterator[int]:
+    @asynccontextmanager
+    async def _work(self, host: ChildHost, load: Load) -> AsyncIterator[int]:
         """While it lasts, `host` may ask for `load` by this document id, and is not ended as idle."""
         root = host.root
         assert isinstance(root, ContentParent)  # noqa: S101 - only content hosts are in _sites
         document_id = next(self._document_ids)
-        root.loads[document_id] = load
         self._busy[host.child_id] = self._busy.get(host.child_id, 0) + 1
         try:
-            yield document_id
+            async with root.room:
+                root.loads[document_id] = load
+                yield document_id
         finally:
             root.loads.pop(document_id, None)
             self._busy[host.child_id] -= 1
@@ -299,13 +304,13 @@ class Documents:
         try:
             return await asyncio.wait_for(document.result, max(0.001, remaining))
         except TimeoutError:
-            raise self._timed_out(host, load) from None
+            raise await self._timed_out(host, load) from None
 
-    def _timed_out(self, host: ChildHost, load: Load) -> Exception:
+    async def _timed_out(self, host: ChildHost, load: Load) -> Exception:
         """The deadline has passed: is it the network that is slow, or the content process that hangs?"""
         response = load.response
-        if response is not None and not response.transaction.stop.done():
-            return LoadError(
+        if response is not None and not response.transaction.stop.done() and await _answers(host):
+            return NetworkError(
                 f"{load.url.href}: the body did not arrive in time", code="NS_ERROR_NET_TIMEOUT", url=load.url.href,
                 hint="--timeout gives it longer",
             )  # fmt: skip
@@ -321,7 +326,18 @@ class Documents:
             outcome = load.response.transaction.outcome
             if not outcome.ok and outcome.code != "NS_BINDING_ABORTED":
                 return network_error(outcome, load.url)
+        if result.code == GONE.code:  # it saw the bridge end before we saw the process end
+            return network_error(GONE, load.url)
         return LoadError(f"{load.url.href}: {result.code}: {result.detail}", code=result.code, url=load.url.href)
+
+
+async def _answers(host: ChildHost) -> bool:
+    """Is this child there?  A body may be slow because its reader does not read."""
+    try:
+        await host.ping(_PING_S)
+    except (ChildCrashed, ChildTimeout):
+        return False
+    return True
 
 
 def _ignore(task: asyncio.Future[ChildHost]) -> None:

@@ -44,7 +44,10 @@ def open_for_content(path: str, rules: PathRules) -> tuple[RegularFile, int]:
     for candidate in (os.path.normpath(path), real):
         if lookup(rules, AbsPath.parse(candidate)) is not Access.READ:
             raise LoadError(
-                f"{path}: the policy of file pages does not let them read it", code="NS_ERROR_FILE_ACCESS_DENIED"
+                f"{path}: the policy of file pages does not let them read it",
+                code="NS_ERROR_FILE_ACCESS_DENIED",
+                url=path,
+                hint="file pages never read /proc, /sys, /dev and the profile; copy the file elsewhere",
             )
     file = RegularFile(_open(real, path))
     status = os.fstat(file.fileno())
@@ -63,7 +66,10 @@ def _real_path(path: str) -> str:
 
 def _open(real: str, shown: str) -> int:
     """Open without following any link: what was judged is what is opened.  Never waits for a fifo's writer."""
-    status = os.stat(real, follow_symlinks=False)
+    try:
+        status = os.stat(real, follow_symlinks=False)
+    except OSError as error:
+        raise _error(shown, error.errno) from None
     if not stat.S_ISREG(status.st_mode):
         raise _wrong_kind(shown, status.st_mode)  # opening a device can already act on it
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK

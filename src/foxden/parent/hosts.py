@@ -27,7 +27,6 @@ from foxden.model.enforcement import Enforcement
 from foxden.model.process_types import ProcessType, RemoteType
 from foxden.protocols.process import PChildProcess
 
-
 # (who, what): each child's life and death in words; set by the command when `--log process` asks for it.
 listener: Callable[[str, str], None] | None = None
 
@@ -35,6 +34,9 @@ listener: Callable[[str, str], None] | None = None
 def _tell(who: ChildHost, what: str) -> None:
     if listener is not None:
         listener(str(who), what)
+
+
+_SHUTDOWN_S = 2.0  # to finish in, when asked to; a stopped or hostile child is ended then
 
 
 class State(enum.Enum):
@@ -138,10 +140,12 @@ class ChildHost:
             self.kill(self._reason)
 
     def abandon(self) -> None:
-        """There will be no child: the fork was refused."""
+        """There will be no child: the fork was refused, or nobody waits for it any more."""
         self.state = State.DEAD
         if self._pipe is not None:
             self._pipe.close()
+        if not self.ended.done():
+            self.ended.set_result(End(reason="was never started"))
 
     async def wait_ready(self, timeout_s: float) -> Enforcement:
         """Raises LaunchFailed."""
@@ -173,7 +177,11 @@ class ChildHost:
     async def probe(self, name: str, argument: str = "", *, timeout_s: float = 10.0) -> PChildProcess.RunProbe.Returns:
         """Let the child try one act of launch/probes."""
         message = PChildProcess.RunProbe(probe=name, argument=argument)
-        reply: PChildProcess.RunProbe.Returns = await call(self.root, message, timeout_s=timeout_s)
+        try:
+            reply: PChildProcess.RunProbe.Returns = await call(self.root, message, timeout_s=timeout_s)
+        except ChildCrashed:
+            await asyncio.wait([self.ended], timeout=2)  # the kernel says how, a moment after the pipe closed
+            raise self.crash(f"trying {name}") from None
         return reply
 
     def kill(self, reason: str) -> None:
@@ -194,6 +202,7 @@ class ChildHost:
             self.state = State.CLOSING
             self._reason = "closed"
             self.root.send(PChildProcess.Shutdown())
+            self._loop.call_later(_SHUTDOWN_S, self.kill, "did not shut down")
 
     def _pipe_closed(self, why: Why, error: Exception | None) -> None:
         if why is Why.BAD_MESSAGE:

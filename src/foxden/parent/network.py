@@ -8,14 +8,18 @@ Source: seed document "Necko: socket process"; mission part B, stability goal.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+
+import msgspec
 
 from foxden.errors import BadMessage, ChildCrashed, ChildTimeout, NetworkError
 from foxden.ipc.actor import Actor, Why
 from foxden.ipc.aio import AsyncPipe, call
-from foxden.ipc.fields import Payload
+from foxden.ipc.fields import Headers, Payload, UrlText
 from foxden.ipc.memory import RingReader, make_payload
 from foxden.ipc.pipe import bind_endpoint, make_endpoints
 from foxden.ipc.schema import Side
@@ -26,6 +30,7 @@ from foxden.parent.processes import ProcessManager
 from foxden.protocols.content import PContent
 from foxden.protocols.network import (
     Access,
+    Method,
     NetOutcome,
     NetworkSettings,
     PBackgroundData,
@@ -35,6 +40,7 @@ from foxden.protocols.network import (
 )
 
 OWN_CHILD_ID = 0  # the parent as reader of a bridge
+_SENDABLE_HINT = "a method is one word; headers are names and one line of text each, 512 at most"
 GONE = NetOutcome(code="NS_ERROR_SOCKET_PROCESS_GONE", detail="the socket process ended")
 
 
@@ -83,6 +89,15 @@ class BodyReading:
     sink: Callable[[memoryview], object]
     done: asyncio.Future[None]
 
+    def take(self, view: memoryview) -> bool:
+        """Hand a piece over.  False: no more is wanted; what the caller's sink raised is the caller's to hear."""
+        if not self.done.done():
+            try:
+                self.sink(view)
+            except Exception as error:
+                self.done.set_exception(error)
+        return not self.done.done()
+
     def finish(self) -> None:
         if not self.done.done():
             self.done.set_result(None)
@@ -98,17 +113,21 @@ class BackgroundDataReader(Actor, protocol=PBackgroundData, side=Side.CHILD):
             views = self._ring.read(message.count)
         except ValueError as error:
             raise BadMessage(f"PBackgroundData.OnData: {error} - at `$.count`") from None
+        wanted = self._reading is not None and all(self._reading.take(view) for view in views)
         for view in views:
-            if self._reading is not None:
-                self._reading.sink(view)
-            view.release()
-        self.send(PBackgroundData.Consumed(count=message.count))
+            with contextlib.suppress(BufferError):  # the sink kept it, against its word: then it stays mapped
+                view.release()
+        if wanted:
+            self.send(PBackgroundData.Consumed(count=message.count))
+        else:
+            self.delete(PBackgroundData.Delete())
 
     def recv_on_stop(self, message: PBackgroundData.OnStop) -> None:
         self.delete(PBackgroundData.Delete())
 
     def actor_destroy(self, why: Why) -> None:
-        self._ring.close()
+        with contextlib.suppress(BufferError):  # likewise
+            self._ring.close()
         if self._reading is not None:
             self._reading.finish()
 
@@ -158,9 +177,9 @@ class Network:
 
     async def _start(self) -> ChildHost:
         certificates = self._prefs.authorities()
-        if not certificates:
+        if not os.path.isfile(certificates):
             raise NetworkError(
-                "no file of certificate authorities was found",
+                f"no file of certificate authorities was found{f' at {certificates}' if certificates else ''}",
                 code="SEC_ERROR_UNKNOWN_ISSUER",
                 hint="install ca-certificates, or set SSL_CERT_FILE",
             )
@@ -212,7 +231,8 @@ class Network:
     async def transaction(
         self, channel_id: int, request: Request, reach: Reach, timeout_s: float
     ) -> HttpTransactionParent:
-        """Begin one exchange.  Raises what `ensure` raises."""
+        """Begin one exchange.  Raises what `ensure` raises, and NetworkError for what may not be asked for."""
+        _check(request)
         host = await self.ensure()
         message = PHttpTransaction.Construct(
             channel_id=channel_id,
@@ -270,3 +290,22 @@ class Network:
             self._own_pipe.close()
 
 
+class _Sendable(msgspec.Struct):
+    method: Method
+    url: UrlText
+    headers: Headers
+
+
+def _check(request: Request) -> None:
+    """Say what the caller got wrong, before the socket process must take it for a broken protocol."""
+    asked = {"method": request.method, "url": request.url.href, "headers": request.headers}
+    try:
+        msgspec.convert(asked, _Sendable)
+        msgspec.msgpack.encode(asked)
+        size = len(request.body)
+        wrong = f"the body: expected at most {Payload.limit} bytes, got {size}" if size > Payload.limit else ""
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+        wrong = str(error)
+    if wrong:
+        url = request.url.href[:200]
+        raise NetworkError(f"{url}: {wrong}", code="NS_ERROR_ILLEGAL_VALUE", url=url, hint=_SENDABLE_HINT)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from foxden.errors import SandboxUnavailable
-from foxden.launch.launcher import Launcher
+from foxden.launch.launcher import Forked, Launcher, ServerGone
 from foxden.model.enforcement import Enforcement, Layer
 from foxden.model.process_types import BY_NAME, RemoteType, family_of
 from foxden.model.records import ProcessRecord
@@ -80,14 +80,20 @@ class ProcessManager:
         """Fork into the plan's namespaces, or without them where that loss is accepted."""
         family = family_of(host.row, host.remote_type)
         uid = _OWN_UID_BASE + host.child_id if os.getuid() == 0 else 0
-        endpoint = host.begin(self._launch_message(host, plan, namespaces_given=True))
+
+        async def fork(flags: int, uid: int) -> Forked:
+            endpoint = host.begin(self._launch_message(host, plan, namespaces_given=bool(flags) or not plan.namespaces))
+            return await self._launcher.fork(family, host.row.name, endpoint, flags=flags, uid=uid)
+
         try:
-            forked = await self._launcher.fork(family, host.row.name, endpoint, flags=plan.namespaces, uid=uid)
+            try:
+                forked = await fork(plan.namespaces, uid)
+            except ServerGone:
+                forked = await fork(plan.namespaces, uid)  # the next one; on a pipe that nobody had before
         except SandboxUnavailable as error:
             if judge and not self._accepted.issuperset(_LOST_WITHOUT_NAMESPACES):
                 raise _not_accepted(error, self._accepted) from None
-            endpoint = host.begin(self._launch_message(host, plan, namespaces_given=False))
-            forked = await self._launcher.fork(family, host.row.name, endpoint, flags=0, uid=0)
+            forked = await fork(0, 0)
         host.attach(forked)
 
     def _launch_message(self, host: ChildHost, plan: SandboxPlan, *, namespaces_given: bool) -> PChildProcess.Launch:

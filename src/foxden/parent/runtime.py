@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from foxden.errors import FoxdenError, NetworkError
+from foxden.errors import FoxdenError, LoadError, NetworkError
 from foxden.ipc.schema import Side
 from foxden.launch.launcher import Launcher
 from foxden.model.enforcement import Layer
@@ -38,6 +38,29 @@ from foxden.sandbox import parent_lock
 T = TypeVar("T")
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) foxden/0.1"
 _GRACE_S = 2.0  # beyond a deadline, for the process that should have said so itself
+
+
+def _checked_text(text: object) -> str:
+    """A caller's URL or path.  Raises FoxdenError, LoadError."""
+    if not isinstance(text, str) or not text:
+        got = f"{type(text).__name__}" if text else "nothing"
+        raise FoxdenError(f"expected a URL or a path as text, got {got}", hint="foxden open https://example.org/")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise LoadError(
+            f"expected a URL or a path, got {ascii(text)[:120]}: it is not UTF-8",
+            code="NS_ERROR_MALFORMED_URI",
+            hint="percent-encode a URL; give a file a name that is UTF-8",
+        ) from None
+    return text
+
+
+def _checked_seconds(timeout_s: float) -> float:
+    """A caller's time limit; beyond a day it makes no difference.  Raises FoxdenError."""
+    if not timeout_s > 0:  # this way round for nan
+        raise FoxdenError(f"timeout: expected more than 0 seconds, got {timeout_s}")
+    return min(timeout_s, 86_400.0)
 
 
 class IdleParent(ChildParent, protocol=PChildProcess, side=Side.PARENT):
@@ -95,8 +118,7 @@ class Runtime:
 
     def url_of(self, text: str) -> Url:
         """What the caller means: a URL, or the path of a file that exists."""
-        if not text:
-            raise FoxdenError("expected a URL or a path, got nothing", hint="foxden open https://example.org/")
+        text = _checked_text(text)
         if text.startswith(("/", "./", "../")) or ("://" not in text and os.path.exists(text)):
             return url_of_path(os.path.abspath(text))
         return parse_url(text)
@@ -110,7 +132,7 @@ class Runtime:
         headers: Mapping[str, str] | None = None,
     ) -> Shown:
         """Load and show one document.  Raises: see Documents.open."""
-        url = self.url_of(text)
+        url, timeout_s = self.url_of(text), _checked_seconds(timeout_s)
         if url.is_network:
             self.launcher.prepare(family_of(BY_NAME["content"], RemoteType.WEB))
         deadline = asyncio.get_running_loop().time() + timeout_s
@@ -133,7 +155,9 @@ class Runtime:
 
         Raises: NetworkError, LoadError, and what starting the socket process raises.
         """
-        url = parse_url(text)
+        url, timeout_s = parse_url(_checked_text(text)), _checked_seconds(timeout_s)
+        if not isinstance(body, bytes):
+            raise FoxdenError(f"data: expected bytes, got {type(body).__name__}", hint="text has .encode()")
         if not url.is_network:
             raise NetworkError(
                 f"{url.href}: expected http or https to fetch", code="NS_ERROR_UNKNOWN_PROTOCOL", url=url.href,

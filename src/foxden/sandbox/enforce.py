@@ -130,3 +130,11 @@ def _network(plan: SandboxPlan, isolated: bool, filtered: LayerStatus | None) ->
     if filtered is FULL:
         return LayerStatus(Status.PARTIAL, "no network namespace: the filter alone refuses sockets")
     return LayerStatus(Status.PARTIAL if in_own else Status.NONE, "no filter refuses sockets")
+
+
+def prewarm() -> None:
+    """Use once, without effect, the C functions that `apply` will use: each is looked up on its first call."""
+    landlock.kernel_abi()
+    seccomp.is_available()
+    linux.prctl(linux.PR_GET_NO_NEW_PRIVS)
+    limits.read_all()

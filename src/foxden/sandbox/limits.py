@@ -41,6 +41,11 @@ def apply(limits: Sequence[Limit], *, own_ids: bool, initial_root: bool) -> Laye
     return LayerStatus(Status.FULL)
 
 
+def read_all() -> dict[str, tuple[int, int]]:
+    """The limits of this process as they are: name → (soft, hard)."""
+    return {name: resource.getrlimit(number) for name, number in _NUMBERS.items()}
+
+
 def _set(limit: Limit) -> None:
     number = _NUMBERS[limit.name]
     _, hard = resource.getrlimit(number)

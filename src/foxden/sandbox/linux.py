@@ -17,6 +17,7 @@ ARCH = platform.machine()
 _NUMBERS = NUMBERS.get(ARCH, {})
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
+_libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
 
 # Keeps the interpreter lock held: after a raw clone no other code of this process may run before the child is back.
 _locked_syscall = ctypes.pythonapi.syscall
@@ -28,6 +29,7 @@ for _function in (_before_fork, _after_fork_parent, _after_fork_child):
     _function.restype, _function.argtypes = None, []
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_GET_TID_ADDRESS = 1, 4, 24, 38, 40
+PR_GET_NO_NEW_PRIVS = 39
 PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, PR_SET_NAME = 47, 4, 15
 
 CLONE_PIDFD, CLONE_PARENT, CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID = 0x1000, 0x8000, 0x0020_0000, 0x0100_0000
@@ -48,8 +50,7 @@ def syscall(name: str, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | N
 
 def prctl(option: int, *arguments: int) -> int:
     """Raises OSError."""
-    four = [ctypes.c_ulong(a) for a in (*arguments, 0, 0, 0, 0)[:4]]
-    result: int = _libc.prctl(ctypes.c_int(option), *four)
+    result: int = _libc.prctl(option, *(*arguments, 0, 0, 0, 0)[:4])
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, f"prctl({option}): {os.strerror(code)}")
@@ -67,7 +68,7 @@ class _CloneArgs(ctypes.Structure):
 def _thread_id_address() -> int:
     """Where libc keeps this thread's id, so that the kernel can write the child's there; 0 if it will not say."""
     address = ctypes.c_void_p()
-    _libc.prctl(ctypes.c_int(PR_GET_TID_ADDRESS), ctypes.byref(address), *[ctypes.c_ulong(0)] * 3)
+    _libc.prctl(PR_GET_TID_ADDRESS, ctypes.addressof(address), 0, 0, 0)
     return address.value or 0
 
 
@@ -143,4 +144,4 @@ def die_with_parent() -> None:
 def set_process_name(name: str) -> None:
     """At most 15 bytes are shown by ps and /proc/<pid>/comm."""
     buffer = ctypes.create_string_buffer(name.encode()[:15])
-    _libc.prctl(ctypes.c_int(PR_SET_NAME), buffer, *[ctypes.c_ulong(0)] * 3)
+    _libc.prctl(PR_SET_NAME, ctypes.addressof(buffer), 0, 0, 0)

@@ -435,7 +435,7 @@ def grow_three_generations(link: Link) -> None:
 
 def test_subtree_ends_leaves_first_and_each_is_told_why(link: Link) -> None:
     grow_three_generations(link)
-    link.parent.root.managed[2].delete(Middle.Delete())  # type: ignore[attr-defined]
+    link.parent.root.managed[2].delete(Middle.Delete())
     link.pump()
     ends = [("leaf 1", Why.ANCESTOR_DELETION), ("leaf 2", Why.ANCESTOR_DELETION), ("middle", Why.DELETION)]
     assert events(link.parent)[-3:] == ends
@@ -480,7 +480,7 @@ def test_dying_actor_can_neither_send_nor_construct(link: Link) -> None:
             refused.append(str(error))
 
     middle.managed[4].actor_destroy = try_to_live_on  # type: ignore[method-assign]
-    middle.delete(Middle.Delete())  # type: ignore[attr-defined]
+    middle.delete(Middle.Delete())
     assert len(refused) == 1
     assert len(link.parent) == 1
 
@@ -492,7 +492,7 @@ def test_handler_that_deletes_its_own_actor_is_not_answered_for() -> None:
 
     class Top_(recorder(Top, Side.CHILD)):  # type: ignore[misc]
         def alloc_test_actor(self, message: Any) -> Actor:
-            return Suicidal(self.events, "s")  # type: ignore[no-any-return]
+            return Suicidal(self.events, "s")
 
     link = Link(recorder(Top, Side.PARENT)(), Top_())
     one = construct(link.parent.root, Middle)

@@ -79,7 +79,7 @@ def with_peers(count: int = 1) -> Callable[[Callable[..., Coroutine[Any, Any, No
 
             asyncio.run(main())
 
-        run.__name__, run.__doc__ = test.__name__, test.__doc__  # type: ignore[attr-defined]
+        run.__name__, run.__doc__ = test.__name__, test.__doc__
         return run
 
     return decorate
@@ -135,6 +135,14 @@ async def test_end_of_the_peer_is_told_once(peer: Peer) -> None:
 @with_peers()
 async def test_last_words_of_a_peer_that_died_unread_are_still_heard(peer: Peer) -> None:
     peer.root.send(Top.Shutdown())
+    peer.tell("last words")
+    peer.sock.close()
+    await peer.end()
+    assert peer.root.events == [Tell(text="last words"), ("root", Why.PEER_GONE)]
+
+
+@with_peers()
+async def test_sending_to_a_peer_that_died_does_not_cut_off_its_last_words(peer: Peer) -> None:
     peer.tell("last words")
     peer.sock.close()
     assert peer.root.send(Top.First()), "to nobody: the pipe's end comes with what is read, not with what is sent"

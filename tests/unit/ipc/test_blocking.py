@@ -161,11 +161,20 @@ def test_last_words_of_a_peer_that_died_unread_are_still_heard() -> None:
         pipe.tree.root.send(Tell(text="never read: the peer's end is a reset"))
         parent.send(repeat("last words"))
         parent.close()
-        assert pipe.tree.root.send(Tell(text="to nobody"))
-        for _ in range(3):
+        while not ended:
             pipe.step()
         assert [message.text for message in events(pipe)[:-1]] == ["last words"]
         assert ended == [(Why.PEER_GONE, None)]
+
+
+def test_sending_to_a_peer_that_died_does_not_cut_off_its_last_words() -> None:
+    with child_pipe() as (pipe, parent, ended):
+        parent.send(repeat("last words"))
+        parent.close()
+        assert pipe.tree.root.send(Tell(text="to nobody"))
+        while not ended:
+            pipe.step()
+        assert [message.text for message in events(pipe)[:-1]] == ["last words"]
 
 
 def test_bad_packet_ends_the_pipe_with_its_error_and_leaks_nothing() -> None:

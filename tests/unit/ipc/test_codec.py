@@ -98,12 +98,19 @@ def test_wrong_value_is_refused_by_protocol_message_and_field(cls: type, body: o
     assert said in str(refused.value)
 
 
-def test_what_the_peer_sent_is_cut_and_made_harmless_in_the_error_text() -> None:
+@pytest.mark.parametrize(
+    ("cls", "body", "field"),
+    [
+        (PIPDLUnitTest.ConnectPeer, [0, "\x1b]0;owned\x07" + "x" * 60_000], "$.side"),
+        (PHttpTransaction.OnStop, [{"code": "", "\x1b]0;owned\x07" + "x" * 60_000: 1}, 0, {}], "$.outcome"),
+    ],
+)
+def test_what_the_peer_sent_is_cut_and_made_harmless_in_the_error_text(cls: type, body: object, field: str) -> None:
     with pytest.raises(BadMessage) as refused:
-        decode(PIPDLUnitTest.ConnectPeer, [0, "\x1b]0;owned\x07" + "x" * 60_000])
+        decode(cls, body)
     assert len(str(refused.value)) < 400
     assert str(refused.value).isprintable()
-    assert "$.side" in str(refused.value)
+    assert field in str(refused.value)
 
 
 def test_deep_nesting_is_refused_without_harm() -> None:

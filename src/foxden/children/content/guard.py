@@ -15,28 +15,25 @@ from dataclasses import dataclass, field
 MAX_DEPTH = 512
 MAX_FORMATTING = 64
 MAX_ATTRIBUTES = 256
-MAX_TAGS = 1_000_000
+MAX_TAGS = 600_000
 # Each tag can make the parser open all unclosed formatting elements again: this many nodes, some 150 bytes each.
-MAX_NODES = 2_000_000
-MAX_CHARACTERS = 32 << 20
+MAX_NODES = 1_500_000
 _MAX_ROOT_TAGS = 32  # each <html …> and <body …> after the first is merged into it, attribute by attribute
 # Below these nothing can go wrong that would be noticed, and the scan is saved.
 _SMALL_TAGS, _SMALL_CHARACTERS = 1_500, 64 << 10
 _LONG_ATTRIBUTES = 512
 _SEARCH_DEPTH = 64  # how far up an end tag looks for its element
 
-NESTING, NODES, ATTRIBUTES, INPUT = "nesting", "nodes", "attributes", "input"
+NESTING, NODES, ATTRIBUTES = "nesting", "nodes", "attributes"  # names of what was cut
 
-_ATTRIBUTES = r"((?:[^>=]++|=[\t\n\f\r ]*+(?:\"[^\"]*+\"|'[^']*+')?+)*+)"
-_RAW_NAMES = "script|style|title|textarea|xmp|iframe|noembed|noframes"
-_BOGUS = "<[!?][^>]*+|</[^a-z][^>]*+"  # what the parser takes for a comment
-# One token: a comment, an element whose content is no markup (with that content), or a tag.  Everything ends at the
-# end of the text where its own end is missing, so that no place is looked at twice.
-_RAW = rf"<(?P<raw>{_RAW_NAMES})(?=[\t\n\f\r />]){_ATTRIBUTES}>?(?P<body>(?:[^<]++|<(?!/(?P=raw)[\t\n\f\r />]))*+)"
-_COMMENT = r"<!--(?:-?>|(?:[^-]++|-(?!-!?>))*+)"
-_TAG = rf"<(?P<end>/?)(?P<name>[a-z][^\t\n\f\r />]*+){_ATTRIBUTES.replace('(', '(?P<attributes>', 1)}>?"
-_TOKEN = re.compile(f"{_COMMENT}|{_BOGUS}|{_RAW}|{_TAG}", re.I)
-_TAG_ALONE = re.compile(_TAG, re.I)
+# One token: a tag, a comment, or what the parser takes for a comment.  Everything ends at the end of the text where
+# its own end is missing, so that no place is looked at twice.  Quotes count after "=" alone, as in the parser.
+_ATTRIBUTES = r"[^>=]*+(?:=[\t\n\f\r ]*+(?:\"[^\"]*+\"|'[^']*+')?+[^>=]*+)*+"
+_TOKEN = re.compile(
+    rf"<(?:(/?[a-zA-Z][^\t\n\f\r />]*+)({_ATTRIBUTES})>?|!--(?:-?>|(?:[^-]++|-(?!-!?>))*+)|[!?/][^>]*+)"
+)
+_RAW_NAMES = "script|style|title|textarea|xmp|iframe|noembed|noframes"  # what is in these is no markup
+_RAW_ENDS = {name: re.compile(rf"</{name}(?=[\t\n\f\r />])", re.I) for name in _RAW_NAMES.split("|")}
 _ATTRIBUTE = re.compile(
     r"[\t\n\f\r /]*+[^\t\n\f\r />][^\t\n\f\r />=]*+"
     r"(?:[\t\n\f\r ]*+=[\t\n\f\r ]*+(?:\"[^\"]*+\"|'[^']*+'|[^\t\n\f\r >]*+))?+"
@@ -53,17 +50,21 @@ _VOID = element_names(
 _FORMATTING = element_names("a b big code em font i nobr s small strike strong tt u")
 _MARKERS = element_names("td th caption applet object marquee template")
 _TABLE_PARTS = element_names("table tbody thead tfoot tr td th caption colgroup")
+_ONE_AT_A_TIME = element_names("a nobr button")  # a second one ends the first
 _FOREIGN = element_names("svg math")
+_INSIDE_TABLES = _TABLE_PARTS - {"table"}
 _TABLE_BARRIERS = element_names("table template html")
 _BARRIERS = _MARKERS | element_names("table html select svg math foreignobject desc")
-_BLOCKS = element_names(
+_HEADINGS = element_names("h1 h2 h3 h4 h5 h6")
+_BLOCKS = _HEADINGS | element_names(
     "address article aside blockquote center details dialog dir div dl fieldset figcaption figure footer form header "
-    "hgroup main menu nav ol p pre search section summary ul h1 h2 h3 h4 h5 h6 listing"
+    "hgroup main menu nav ol p pre search section summary ul listing"
 )
 _SPECIAL = _BARRIERS | _BLOCKS | _TABLE_PARTS | element_names("li dd dt body button head plaintext select")
 # What a start tag closes when it is the innermost open element.
 _CLOSED_BY: dict[str, frozenset[str]] = {
     **dict.fromkeys(_BLOCKS, element_names("p")),
+    **dict.fromkeys(_HEADINGS, _HEADINGS | {"p"}),
     "li": element_names("li p"),
     "dt": element_names("dt dd p"),
     "dd": element_names("dt dd p"),
@@ -88,15 +89,54 @@ class Tamed:
 
 def tame(text: str) -> Tamed:
     """Cut what the parser would choke on.  Ordinary pages come back as they are.  Cost: O(characters)."""
-    cut: list[str] = []
-    if len(text) > MAX_CHARACTERS:
-        text = text[:MAX_CHARACTERS]
-        cut.append(INPUT)
-    if len(text) < _SMALL_CHARACTERS and text.count("<") < _SMALL_TAGS:
-        return Tamed(text, tuple(cut))
+    brackets = text.count("<")
+    if brackets < _SMALL_TAGS and len(text) < _SMALL_CHARACTERS:
+        return Tamed(text)
+    if brackets <= MAX_TAGS and _is_tidy(text):
+        return Tamed(text)
     scan = _Scan(text)
     scan.run()
-    return Tamed(scan.result(), tuple(cut + scan.cut))
+    return Tamed(scan.result(), tuple(scan.cut))
+
+
+# The end tags that a tidy page may leave out, by the end tag that stands in their place.
+_OMITTED: dict[str, frozenset[str]] = {
+    **{f"/{name}": frozenset({"/p"}) for name in (*_BLOCKS, "li", "dd", "dt", "td", "th", "body", "html")},
+    **dict.fromkeys(("/ul", "/ol"), element_names("/li /p")),
+    "/dl": element_names("/dt /dd /p"),
+    "/select": element_names("/option"),
+}
+_TIDY_DEPTH = 100  # no formatting can be endless in what is nested properly and less deep than this
+
+
+def _is_tidy(text: str) -> bool:
+    """Whether every end tag ends the innermost element, nothing is deep and no tag is long: most pages are so.
+
+    Markup hidden in scripts and titles is taken for markup here; it can only make a tidy page look untidy.
+    """
+    tokens = _TOKEN.findall(text)
+    expected: list[str] = []
+    roots = 0
+    for name, attributes in tokens:
+        if len(attributes) > _LONG_ATTRIBUTES:
+            return False
+        name = name.lower()
+        if name[:1] == "/":
+            omitted = _OMITTED.get(name, ())
+            while expected and expected[-1] != name and expected[-1] in omitted:
+                expected.pop()
+            if expected and expected[-1] == name:
+                expected.pop()
+            elif name != "/p":  # this one alone is an element when it has nothing to end: an empty paragraph
+                return False
+        elif name and name not in _VOID:
+            roots += name in ("html", "body")
+            end = "/" + name
+            if not (name in ("p", "li") and expected and expected[-1] == end):
+                expected.append(end)
+            if len(expected) > _TIDY_DEPTH:
+                return False
+    return roots <= _MAX_ROOT_TAGS
 
 
 @dataclass(slots=True)
@@ -122,30 +162,34 @@ class _Scan:
             if tags > MAX_TAGS or self._nodes > MAX_NODES:
                 self._leave_out(match.start(), len(self.text), NODES)
                 return
-            name = match["name"].lower()
-            if match["end"]:
-                if self._hidden and self._hidden[-1] == name:
-                    self._hidden.pop()
-                    self._leave_out(match.start(), match.end(), NESTING)
-                else:
-                    self._close(name)
+            name = match[1].lower()
+            if name.lstrip("/") in _INSIDE_TABLES and "table" not in self._stack:
+                pass  # the parser ignores both ends of these outside tables
+            elif name[0] == "/":
+                self._end_tag(name[1:], match)
             elif name not in _VOID:
                 self._open(name, match)
-            if len(match["attributes"]) > _LONG_ATTRIBUTES:
+            if len(match[2]) > _LONG_ATTRIBUTES:
                 self._trim_attributes(match)
 
     def result(self) -> str:
         return "".join([*self._kept, self.text[self._position :]]) if self._position else self.text
 
     def _tokens(self) -> Iterator[re.Match[str]]:
-        """Tags in order.  Raw elements count when they are not raw: inside SVG a <title> holds markup."""
-        for match in _TOKEN.finditer(self.text):
-            if match["name"]:
+        """Tags in order.  What is in raw elements is passed over, but not in SVG: there a <title> holds markup."""
+        position = 0
+        while position < len(self.text):
+            for match in _TOKEN.finditer(self.text, position):
+                if not match[1]:
+                    continue
                 yield match
-            elif match["raw"]:
-                inside = any(name in _FOREIGN for name in self._stack)
-                last = match.end() if inside else match.end("raw") + len(match[2])
-                yield from _TAG_ALONE.finditer(self.text, match.start(), last + 1)
+                raw_end = _RAW_ENDS.get(match[1].lower())
+                if raw_end is not None and _FOREIGN.isdisjoint(self._stack):
+                    end = raw_end.search(self.text, match.end())
+                    position = end.start() if end else len(self.text)
+                    break
+            else:
+                return
 
     def _leave_out(self, start: int, end: int, why: str) -> None:
         self._kept.append(self.text[self._position : start])
@@ -156,11 +200,17 @@ class _Scan:
     def _trim_attributes(self, match: re.Match[str]) -> None:
         if match.start() < self._position:
             return  # the whole tag is left out already
-        start = match.start("attributes")
-        for count, attribute in enumerate(_ATTRIBUTE.finditer(self.text, start, match.end("attributes"))):
+        for count, attribute in enumerate(_ATTRIBUTE.finditer(self.text, match.start(2), match.end(2))):
             if count == MAX_ATTRIBUTES:
-                self._leave_out(attribute.start(), match.end("attributes"), ATTRIBUTES)
+                self._leave_out(attribute.start(), match.end(2), ATTRIBUTES)
                 return
+
+    def _end_tag(self, name: str, match: re.Match[str]) -> None:
+        if self._hidden and self._hidden[-1] == name:
+            self._hidden.pop()
+            self._leave_out(match.start(), match.end(), NESTING)
+        else:
+            self._close(name)
 
     def _open(self, name: str, match: re.Match[str]) -> None:
         stack = self._stack
@@ -168,13 +218,15 @@ class _Scan:
         if closes is not None:
             while stack and stack[-1] in closes:
                 self._pop()
+        if name in _ONE_AT_A_TIME:
+            self._close(name)
         if name in ("html", "body"):
             self._roots += 1
             if self._roots > _MAX_ROOT_TAGS:
                 self._leave_out(match.start(), match.end(), ATTRIBUTES)
             return
         too_deep = len(stack) >= MAX_DEPTH
-        if name in _FORMATTING and not too_deep and not self._start_formatting(name, match["attributes"]):
+        if name in _FORMATTING and not too_deep and not self._start_formatting(name, match[2]):
             self._leave_out(match.start(), match.end(), NESTING)
             return
         if too_deep:
@@ -186,7 +238,7 @@ class _Scan:
             self._formatting.append(("", ""))
 
     def _start_formatting(self, name: str, attributes: str) -> bool:
-        """False: too many are open, this one is left out.  Of equal ones the parser keeps three, and of <a> one."""
+        """False: too many are open, this one is left out.  Of equal ones the parser keeps three."""
         entry = (name, attributes)
         alike: list[int] = []
         open_here = 0
@@ -195,9 +247,9 @@ class _Scan:
             if not other[0]:
                 break
             open_here += 1
-            if other == entry or (name == other[0] and name in ("a", "nobr")):
+            if other == entry:
                 alike.append(place)
-        if len(alike) >= (1 if name in ("a", "nobr") else 3):
+        if len(alike) >= 3:
             del self._formatting[alike[-1]]
         elif open_here >= MAX_FORMATTING:
             return False

@@ -20,8 +20,11 @@ from foxden.children.content.text import readable_text
 from foxden.model.page import MAX_HTML, MAX_TEXT, MAX_TITLE, Link, PageContent
 
 _SPACES = re.compile(r"[\t\n\f\r ]+")
-_SURROGATES = re.compile("[\ud800-\udfff]")
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
 _TITLES_LOOKED_AT = 50
+MAX_CHARACTERS = 16 << 20  # of a document; the parser and its tree take many times as much
+MAX_CONTENT_TYPE = 256
+INPUT = "input"
 # A JSON text is laid out where that cannot make it huge: indents grow with its depth.
 _MAX_JSON, _MAX_JSON_DEPTH = 2 << 20, 32
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.S)
@@ -36,7 +39,8 @@ def parse_document(
     """
     kind = parse_media_type(content_type) if isinstance(content_type, str) else content_type
     kind = kind or HTML
-    text = clean(text)
+    cut = (INPUT,) if len(text) > MAX_CHARACTERS else ()
+    text = clean(text[:MAX_CHARACTERS])
     if kind.is_html:
         page = _html_page(_open_empty_elements(text) if kind.is_xml else text, base_url)
     elif kind.is_xml:
@@ -47,13 +51,20 @@ def parse_document(
         page = _text_page(text)
     name = str(kind)
     return msgspec.structs.replace(
-        page, encoding=encoding[:64], content_type=name if len(name) <= 256 else kind.essence[:256]
+        page,
+        encoding=encoding[:64],
+        content_type=name if len(name) <= MAX_CONTENT_TYPE else kind.essence[:MAX_CONTENT_TYPE],
+        truncated=cut + page.truncated,
     )
 
 
 def clean(text: str) -> str:
     """Text that UTF-8 can carry.  A decoder never makes surrogates; whoever else calls may."""
-    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return _SURROGATES.sub("\ufffd", text)
+    return text
 
 
 # --- HTML -------------------------------------------------------------------------------------------------------
@@ -103,8 +114,8 @@ def _open_empty_elements(text: str) -> str:
 
 def _text_page(text: str, shown: str = "") -> PageContent:
     text = text.replace("\0", "\ufffd")
-    body = (shown or text)[:MAX_HTML]
-    markup = f"<html><head></head><body><pre>{html.escape(body, quote=False)}</pre></body></html>"
+    shown = (shown or text)[:MAX_TEXT]  # escaped it may be five times as long
+    markup = f"<html><head></head><body><pre>{html.escape(shown, quote=False)}</pre></body></html>"
     return _page(title="", text=(text[:MAX_TEXT], len(text) > MAX_TEXT), html=markup)
 
 

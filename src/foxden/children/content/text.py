@@ -32,11 +32,14 @@ _HIDDEN = "[hidden], dialog:not([open]), " + ", ".join(
 )
 _VERBATIM = frozenset({"pre", "listing", "plaintext", "textarea", "xmp"})
 _LISTS = frozenset({"ul", "ol", "menu", "dir"})
+_ACTIVE = _OWN_LINE | _APART | {"br", "td", "th", "q", "img", "input"}  # all others only hold text
 _INDENTS = {"dd": 4, "blockquote": 4}
 _WIDEST_INDENT = 32  # deeper levels stay there: indents alone must not fill the limit
 _LONGEST_ALT = 512
+_LONGEST_ROW = 4096  # a row that is longer goes on in lines: each of its cells copies what the row has so far
 _PERMALINKS = frozenset("¶§#")  # manuals put them at each heading; their style sheets show them under the mouse alone
-_SPACES = re.compile(r"[\t\n\f\r ]+")
+_SPACE = "\t\n\f\r "
+_SPACES = re.compile(rf"[{_SPACE}]+")
 
 
 class _Lines:
@@ -53,13 +56,13 @@ class _Lines:
         self._fresh = False  # inside an item or a cell that has nothing yet: its first block needs no gap
 
     def inline(self, data: str) -> None:
-        text = _SPACES.sub(" ", data)
-        words = text.strip(" ")
+        # str.split knows more white space than CSS does, but in ASCII that is control characters alone.
+        words = " ".join(data.split()) if data.isascii() else _SPACES.sub(" ", data).strip(" ")
         if not words:
-            self._space = self._space or bool(text)
+            self._space = self._space or bool(data)
             return
-        self._put(words, spaced=self._space or text[0] == " ")
-        self._space = text[-1] == " "
+        self._put(words, spaced=self._space or data[0] in _SPACE)
+        self._space = data[-1] in _SPACE
 
     def _put(self, words: str, *, spaced: bool = False) -> None:
         if not self._line:
@@ -139,7 +142,7 @@ class _Lines:
             self._gap = 1  # items of one line stand close, even when each is a paragraph
 
     def _lines_since(self, began: int) -> int:
-        """Lines with text in them, as far as two can be told from one; the empty one that a gap put first is none of them."""
+        """Lines with text in them, as far as it takes to tell two from one: a gap may have put an empty one first."""
         return sum(1 for line in self.lines[began : began + 4] if line)
 
     def start_first_cell(self) -> None:
@@ -150,7 +153,7 @@ class _Lines:
         if self._line:
             self._finish_line()
         lines = self._lines_since(row_began)
-        if lines > 1:
+        if lines > 1 or (lines and len(self.lines[-1]) > _LONGEST_ROW):
             self.end_line(1)
             return
         if lines:
@@ -286,17 +289,25 @@ def readable_text(tree: LexborHTMLParser, limit: int) -> tuple[str, bool]:
     node = tree.root
     while node is not None and out.room >= 0:
         tag = node.tag or ""
-        child = None
         if tag == "-text":
             _text(node, walk, out)
         elif tag not in _NOT_SHOWN and not (hidden and node.mem_id in hidden):
-            walk.enter(tag, node)
+            if tag in _ACTIVE:
+                walk.enter(tag, node)
             child = node.first_child
-            if child is None:
-                walk.leave(tag)
-            else:
+            if child is not None:
                 open_nodes.append((node, tag))
-        node = child if child is not None else _after(node, open_nodes, walk)
+                node = child
+                continue
+            if tag in _ACTIVE:
+                walk.leave(tag)
+        following = node.next
+        while following is None and open_nodes:
+            parent, tag = open_nodes.pop()
+            if tag in _ACTIVE:
+                walk.leave(tag)
+            following = parent.next
+        node = following
     text = out.text()
     return text[:limit], out.room < 0
 
@@ -313,13 +324,3 @@ def _text(node: LexborNode, walk: _Walk, out: _Lines) -> None:
 
 def _is_permalink(parent: LexborNode | None) -> bool:
     return parent is not None and parent.tag == "a" and (parent.attributes.get("href") or "").startswith("#")
-
-
-def _after(node: LexborNode, open_nodes: list[tuple[LexborNode, str]], walk: _Walk) -> LexborNode | None:
-    """The node that follows `node` and all that is in it, leaving what ends there."""
-    while (following := node.next) is None:
-        if not open_nodes:
-            return None
-        node, tag = open_nodes.pop()
-        walk.leave(tag)
-    return following

@@ -23,12 +23,14 @@ def may_connect(address: str, access: Access) -> bool:
 
 @lru_cache(maxsize=4096)
 def _may_connect(address: str, spaces: tuple[AddressSpace, ...], named: tuple[str, ...]) -> bool:
+    if "%" in address:  # with a zone it is an address of one interface, which nobody was granted
+        return False
     try:
         space = space_of(address)
         if space in spaces and space is not AddressSpace.NEVER:
             return True
         return unmapped(address) in {unmapped(name) for name in named}
-    except ValueError:  # not an address, or one of the named ones is not, or a zone id
+    except ValueError:  # not an address, or one of the named ones is not
         return False
 
 

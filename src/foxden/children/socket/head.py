@@ -23,7 +23,7 @@ _STATUS_LINE = re.compile(rb"(HTTP/[0-9](?:\.[0-9])?) ([0-9]{3})(?: |\r|\n|\Z)")
 _FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\0\r\n]*)\r?\n")
 _FOLD = re.compile(r"[ \t]+([^\0\r\n]*)\r?\n")
 # What nearly all heads consist of, and nothing else: one pass in C instead of a loop over lines.
-_PLAIN_FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}): ?((?:[^\0\r\n\t ][^\0\r\n]{0,32000})?)\r\n")
+_PLAIN_FIELD = re.compile(r"(?m)^([!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}): ?((?:[^\0\r\n\t ][^\0\r\n]{0,32000})?)\r\n")
 _SPACE_AT_END = re.compile(r"[ \t]\r?\n")
 
 

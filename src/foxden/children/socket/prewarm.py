@@ -8,6 +8,7 @@ Source: launch/forkserver's rule for prewarm; encodings and asyncio import lazil
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 
 import pycurl
@@ -18,9 +19,10 @@ from foxden.protocols.network import NetworkSettings
 
 
 def prewarm() -> None:
-    """Exercise what the socket process will use.  Asks no resolver, opens no connection."""
+    """Exercise what the socket process will use.  Opens no connection, and asks nobody outside this machine."""
     "".encode("idna")
-    socket.getaddrinfo(b"127.0.0.1", None, socket.AF_UNSPEC, socket.SOCK_STREAM)  # numeric: no look-up
+    with contextlib.suppress(OSError):  # answered from the hosts file; loads the C library's own modules for it
+        socket.getaddrinfo(b"localhost", None, socket.AF_UNSPEC, socket.SOCK_STREAM)
     pycurl.version_info()
     asyncio.run(_run_once())
 

@@ -143,6 +143,8 @@ class HttpTransactionChild(Actor, protocol=PHttpTransaction, side=Side.CHILD):
             self._release()
             return self._dial(fresh=True)
         self._end(self._judge(curl_code, text, transfer))
+        if not self._stopped:  # bytes still wait for their reader
+            self._timing = self._read_timing(transfer)
         return self._release()  # last: whoever waits has its answer
 
     def _may_retry(self, curl_code: int, transfer: Transfer) -> bool:
@@ -169,8 +171,11 @@ class HttpTransactionChild(Actor, protocol=PHttpTransaction, side=Side.CHILD):
             return NetOutcome("NS_ERROR_CONNECTION_TIMEOUT", text[:1024])
         verdict = transfer.easy.getinfo(pycurl.SSL_VERIFYRESULT) if curl_code == 60 else 0
         code = code_of(curl_code, text, verdict)
-        if self._head.complete and code in ("NS_ERROR_NET_HTTP2_PROTOCOL_ERROR",):
+        # A stream that the server resets, or TLS without its farewell: what matters is whether a body was under way.
+        if code == "NS_ERROR_NET_HTTP2_PROTOCOL_ERROR" and self._head.complete:
             code = "NS_ERROR_NET_PARTIAL_TRANSFER"
+        elif code == "NS_ERROR_NET_RESET" and "unexpected eof" in text.lower():
+            code = "NS_ERROR_NET_PARTIAL_TRANSFER" if self._head.complete else "NS_ERROR_NET_EMPTY_RESPONSE"
         return NetOutcome(code, text[:1024])
 
     # ---- telling the parent and the reader
