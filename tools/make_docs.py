@@ -70,7 +70,7 @@ def make_pages() -> dict[str, str]:
     }
     late: tuple[tuple[str, str, Callable[[ModuleType], str]], ...] = (
         ("prefs.md", "foxden.model.preferences", preferences_page),
-        ("cli.md", "foxden.front.cli", cli_page),
+        ("cli.md", "foxden.front.group", cli_page),
     )
     for name, module, make in late:
         try:
@@ -374,7 +374,7 @@ def cli_page(module: ModuleType) -> str:
 
     command = next(value for value in vars(module).values() if isinstance(value, click.Group))
     context = click.Context(command, info_name="foxden", terminal_width=100, max_content_width=100)
-    parts = ["# Command line", MADE.format(source="foxden/front/cli.py"), *command_texts(context)]
+    parts = ["# Command line", MADE.format(source="foxden/front/group.py"), *command_texts(context)]
     return "\n".join(parts)
 
 

@@ -37,7 +37,7 @@ def test_body_shorter_than_announced_is_a_partial_transfer(pki: Pki) -> None:
     loaded = answer(pki, OK, b"Content-Length: 100\r\n\r\nhalf")
     assert (loaded.status, loaded.body, loaded.code) == (200, b"half", "NS_ERROR_NET_PARTIAL_TRANSFER")
     assert loaded.start is not None
-    assert not loaded.start.complete
+    assert loaded.start.finished is None
     assert loaded.stop.received_bytes == 4
 
 

@@ -46,7 +46,7 @@ def test_small_page_comes_inline_with_its_head_and_outcome(nginx: Nginx, pki: Pk
     loaded = load(nginx, pki, nginx.http + "/small")
     assert (loaded.status, loaded.code, len(loaded.body)) == (200, "NS_OK", 1024)
     assert loaded.start is not None
-    assert loaded.start.complete
+    assert loaded.start.finished is not None
     assert (loaded.start.http_version, loaded.start.remote) == ("HTTP/1.1", "127.0.0.1")
     assert loaded.start.remote_port == nginx.http_port
     assert loaded.header("content-length") == ["1024"]
@@ -80,7 +80,7 @@ def test_answer_without_content_is_complete(nginx: Nginx, pki: Pki) -> None:
     loaded = load(nginx, pki, nginx.http + "/none")
     assert (loaded.status, loaded.code, loaded.body) == (204, "NS_OK", b"")
     assert loaded.start is not None
-    assert loaded.start.complete
+    assert loaded.start.finished is not None
 
 
 def test_empty_file_is_complete(nginx: Nginx, pki: Pki) -> None:
@@ -135,7 +135,7 @@ def test_bodies_round_the_inline_limit_come_whole(nginx: Nginx, pki: Pki, name: 
         assert hashlib.sha256(loaded.body).digest() == hashlib.sha256(_content(size)).digest()
         assert loaded.stop.received_bytes == size
         assert loaded.start is not None
-        assert complete or not loaded.start.complete
+        assert complete or loaded.start.finished is None
 
 
 def _content(size: int) -> bytes:

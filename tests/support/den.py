@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
 
+import pytest
 from foxden import Den
 from foxden.model.process_types import PROCESS_TYPES, RemoteType
 from foxden.parent.hosts import ChildHost, End
@@ -303,3 +304,32 @@ def gated(before: bytes = b"", after: bytes = b"") -> Iterator[tuple[ScriptedSer
             yield server, gate
         finally:
             gate.open()
+
+
+# --- dens -------------------------------------------------------------------------------------------------------
+
+
+def make_den(environment: dict[str, str] | None = None, **options: Any) -> Den:
+    """A den with an environment of its own: what is set here is seen by it, for life, and by nobody else."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (environment or {}).items():
+            patch.setenv(name, value)
+        den = Den(**options)
+        den._runtime.prefs._environment = dict(os.environ)
+    return den
+
+
+@contextlib.contextmanager
+def shared_den(environment: dict[str, str] | None = None, **options: Any) -> Iterator[Den]:
+    """A den for many tests, whose `leaks_ok` is made good here: when it is closed, nothing of it is left."""
+    before = leaks.snapshot()
+    with make_den(environment, **options) as den:
+        yield den
+    leaked = leaks.leaked_since(before)
+    assert not leaked.children, leaked.describe()
+    assert not [target for _, target in leaked.descriptors if "socket:" in target or "pidfd" in target]
+
+
+def switched_off() -> dict[str, str]:
+    """The environment that turns off the sandbox of every type that has a switch."""
+    return {row.disable_env: "1" for row in PROCESS_TYPES if row.disable_env}

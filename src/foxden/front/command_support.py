@@ -8,6 +8,7 @@ Source: Firefox's about:support, section "Sandbox".
 from __future__ import annotations
 
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from foxden.parent.support import SupportReport, TypeReport
 
 _SHORT = {"namespaces": "namesp.", "capabilities": "capab."}  # so that the table fits 100 columns
+_WIDTH = 98
 _STYLES = {"FULL": "green", "PARTIAL": "yellow", "NONE": "red"}
 
 
@@ -78,7 +80,7 @@ def _print(report: SupportReport) -> None:
         say()
         say(paint("What to do", "bold", colour))
         for line in report.advice:
-            say(f"  {one_line(line)}")
+            say(_folded(one_line(line)))
     say()
     say(verdict(entries))
 
@@ -126,14 +128,18 @@ def _reasons(entries: list[TypeReport]) -> list[str]:
         for layer, status in entry.enforcement.items() if entry.enforcement else ():
             if status.status.value != "FULL":
                 holders.setdefault((layer.value, status.status.value, status.reason), []).append(_name(entry))
-    found = [f"  {layer} {status}: {one_line(reason)} ({', '.join(names)})"
+    found = [_folded(f"{layer} {status}: {one_line(reason)} ({', '.join(names)})")
              for (layer, status, reason), names in holders.items()]  # fmt: skip
     return ["", *found] if found else []
 
 
 def _failures(entries: list[TypeReport]) -> list[str]:
-    found = [f"  {_name(entry)} does not start: {one_line(entry.error)}" for entry in entries if entry.error]
+    found = [_folded(f"{_name(entry)} does not start: {one_line(entry.error)}") for entry in entries if entry.error]
     return ["", *found] if found else []
+
+
+def _folded(text: str) -> str:
+    return textwrap.fill(text, _WIDTH, initial_indent="  ", subsequent_indent="    ", break_long_words=False)
 
 
 def verdict(entries: list[TypeReport]) -> str:

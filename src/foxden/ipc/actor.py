@@ -112,6 +112,11 @@ class Actor:
         if self.send(message) and self.tree is not None:
             self.tree.destroy(self, Why.DELETION)
 
+    def finish(self) -> None:
+        """End this actor on this side, where a message that both sides have seen was declared to be its last."""
+        if self.tree is not None:
+            self.tree.destroy(self, Why.DELETION)
+
     def recv_delete(self, message: Any) -> None:
         """The other side ended this actor.  Override to read what its Delete message carries."""
 
@@ -165,7 +170,7 @@ class ActorTree:
 
     def construct(self, manager: Actor, actor: Actor, message: Message) -> None:
         protocol = actor.protocol
-        if type(message) is not protocol.construct or protocol not in _managed_by(manager.protocol):
+        if type(message) is not protocol.construct or manager.protocol.managed_protocol(protocol.number) is not protocol:
             raise ProtocolMisuse(f"{describe(type(message))} does not construct a {protocol.__name__} here")
         if self.root.side not in message.senders:
             raise ProtocolMisuse(f"{describe(type(message))}: not to be sent by the {self.root.side.value} side")
@@ -276,6 +281,8 @@ class ActorTree:
         self, manager: Actor, protocol: type[Protocol], new_id: int, error: type[BadMessage] | type[ProtocolMisuse]
     ) -> None:
         """Each side counts what it made itself: only there do both always agree on what has ended."""
+        if len(manager.managed) < protocol.max_live:
+            return  # all of them together are not too many
         live = sum(1 for a in manager.managed.values() if a.protocol is protocol and a.id & 1 == new_id & 1)
         if live >= protocol.max_live:
             raise error(f"{protocol.__name__}.Construct: expected at most {protocol.max_live} live actors")
@@ -301,6 +308,8 @@ class ActorTree:
         actor.tree = None  # from here on nothing is sent by it or made under it
         if actor.manager is not None:
             actor.manager.managed.pop(actor.id, None)
+        if not actor.managed and not self._pending:
+            return actor.actor_destroy(why)  # the common end, without the care that many ends need
         inner = why if why in (Why.PEER_GONE, Why.SHUTDOWN, Why.BAD_MESSAGE) else Why.ANCESTOR_DELETION
         with ExitStack() as ends:  # runs its callbacks last first
             ends.callback(actor.actor_destroy, why)
@@ -308,14 +317,11 @@ class ActorTree:
                 ends.callback(self._pending.pop(serial)[3], why)
             for managed in reversed(list(actor.managed.values())):
                 ends.callback(self.destroy, managed, inner)
+        return None
 
     def close(self, why: Why) -> None:
         """End the whole tree; the pipe is closed or about to be."""
         self.destroy(self.root, why)
-
-
-def _managed_by(protocol: type[Protocol]) -> set[type[Protocol]]:
-    return {managed for owner in protocol.__mro__ for managed in vars(owner).get("managed", {}).values()}
 
 
 def _permit(actor: Actor, cls: type[Message], error: type[BadMessage] | type[ProtocolMisuse]) -> None:

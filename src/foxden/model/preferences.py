@@ -66,7 +66,7 @@ def checked(name: str, value: object) -> Value:
     row = BY_NAME.get(name)
     if row is None:
         close = get_close_matches(name, BY_NAME, 1)
-        hint = f"did you mean {close[0]}?" if close else "`foxden support` lists the preferences"
+        hint = f"did you mean {close[0]}?" if close else "docs/reference/prefs.md lists them"
         raise PreferenceError(f"expected the name of a preference, got {name!r}", hint=hint)
     if isinstance(value, str) and not isinstance(row.default, str):
         value = _parsed(row, value)

@@ -113,7 +113,7 @@ class DocumentChannelParent(Actor, protocol=PDocumentChannel, side=Side.PARENT):
 
     def _start_response(self, load: Load, response: Response) -> None:
         head = response.head
-        if not head.complete:
+        if head.finished is None:
             self._content.bridge(self._content.host)
         self.send(
             PDocumentChannel.OnStart(
@@ -124,10 +124,10 @@ class DocumentChannelParent(Actor, protocol=PDocumentChannel, side=Side.PARENT):
                 content_encoding=response.joined_encodings[:1024],
                 nosniff=(response.header("x-content-type-options") or "").strip().lower() == "nosniff",
                 inline=head.inline,
-                complete=head.complete,
+                complete=head.finished is not None,
             )
         )
-        if not head.complete:
+        if head.finished is None:
             response.transaction.send(PHttpTransaction.StartDelivery(child_id=self._content.host.child_id))
 
 

@@ -59,6 +59,10 @@ class HttpTransactionParent(Actor, protocol=PHttpTransaction, side=Side.PARENT):
     def recv_on_start(self, message: PHttpTransaction.OnStart) -> None:
         if not self.start.done():
             self.start.set_result(message)
+        if message.finished is not None:
+            received, timing = message.finished.received_bytes, message.finished.timing
+            self.stop.set_result(PHttpTransaction.OnStop(NetOutcome("NS_OK"), received, timing))
+            self.finish()
 
     def recv_on_stop(self, message: PHttpTransaction.OnStop) -> None:
         if not self.stop.done():

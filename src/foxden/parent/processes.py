@@ -162,7 +162,7 @@ class ProcessManager:
                           name=s.name)
             for s in self._launcher.processes()
         ]  # fmt: skip
-        return [own, *servers, *(_record(host) for host in self.hosts())]
+        return [own, *servers, *(_record(host) for host in self.hosts() if host.pid)]
 
     async def close(self) -> None:
         """End all children and wait until they are reaped."""

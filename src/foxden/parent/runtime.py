@@ -183,7 +183,7 @@ class Runtime:
                 on_head(response)
             if head.inline:
                 take(head.inline)
-            if not head.complete:
+            if head.finished is None:
                 done = self.network.expect_body(response.channel_id, take)
                 response.transaction.send(PHttpTransaction.StartDelivery(child_id=OWN_CHILD_ID))
                 await done

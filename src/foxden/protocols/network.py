@@ -81,6 +81,13 @@ class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     total_us: Microseconds = 0
 
 
+class Finished(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to be said of an exchange that ended well."""
+
+    received_bytes: Size
+    timing: Timing
+
+
 class PSocketProcess(PChildProcess, number=4, ends=("default", "socket")):
     """The parent's hold on the network."""
 
@@ -130,7 +137,11 @@ class PHttpTransaction(Protocol, number=5, manager=PSocketProcess, ends=("defaul
         max_body_bytes: Size = 1 << 30
 
     class OnStart(ToParent, once=True, after=Construct):
-        """The final response head (1xx are passed over).  `inline`: the whole body if `complete`, else its start."""
+        """The final response head (1xx are passed over), and the start of the body.
+
+        `finished`: it ended well and `inline` is the whole body; the actor ends on both sides with this message, and
+        there is no OnStop and no Delete.
+        """
 
         status: HttpStatus
         http_version: Name
@@ -138,7 +149,7 @@ class PHttpTransaction(Protocol, number=5, manager=PSocketProcess, ends=("defaul
         remote: IpText
         remote_port: Port
         inline: InlineBytes = b""
-        complete: bool = False
+        finished: Finished | None = None
 
     class StartDelivery(ToChild, once=True, after=OnStart):
         """What is not inline goes over the bridge of this child, as PBackgroundData of this channel."""

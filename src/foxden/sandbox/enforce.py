@@ -80,10 +80,12 @@ def _namespaces(plan: SandboxPlan, isolated: bool) -> LayerStatus | None:
 
 
 def _limits(plan: SandboxPlan, isolated: bool) -> LayerStatus | None:
-    if not plan.limits:
+    # What is counted by uid is asked for only where the level asks for ids of the child's own.
+    asked = [limit for limit in plan.limits if plan.namespaces or not limit.own_ids_only]
+    if not asked:
         return None
     initial_root = os.getuid() == 0 and _is_initial_root()
-    return _step("limits", lambda: limits.apply(plan.limits, own_ids=isolated, initial_root=initial_root))
+    return _step("limits", lambda: limits.apply(asked, own_ids=isolated, initial_root=initial_root))
 
 
 def _is_initial_root() -> bool:

@@ -95,7 +95,6 @@ class _Inflater:
 
     def __init__(self, wbits: int) -> None:
         self._stream = zlib.decompressobj(wbits)
-        self.produced = False
 
     @property
     def ended(self) -> bool:
@@ -111,7 +110,6 @@ class _Inflater:
         piece = stream.decompress(data, _OUTPUT_SLICE)
         # An output slice that is full may leave more inside zlib even when all input is used.
         while piece:
-            self.produced = True
             yield piece
             if stream.eof or (len(piece) < _OUTPUT_SLICE and not stream.unconsumed_tail):
                 return
@@ -124,7 +122,7 @@ class _Gunzip:
     def __init__(self) -> None:
         self._member: _Inflater | None = None
         self._begun = b""  # start of what may be a member's magic
-        self._members = 0
+        self._is_first = True
         self._done = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
@@ -136,10 +134,7 @@ class _Gunzip:
             try:
                 yield from member.feed(data)
             except zlib.error as error:
-                if self._members == 1 or member.produced:
-                    raise _corrupt(error) from None
-                self._done, self._member = True, None  # looked like another member, and is garbage
-                return
+                raise _corrupt(error) from None
             data = member.rest
             if member.ended:
                 self._member = None
@@ -147,14 +142,14 @@ class _Gunzip:
     def _start_member(self, data: bytes) -> bytes:
         """The data to feed to the new member; empty when there is none (yet)."""
         self._begun = b""
-        if self._members and not data.startswith(_GZIP_MAGIC):
+        if not self._is_first and not data.startswith(_GZIP_MAGIC):
             if _GZIP_MAGIC.startswith(data):
                 self._begun = data
             else:
                 self._done = True
             return b""
         self._member = _Inflater(_GZIP)
-        self._members += 1
+        self._is_first = False
         return data
 
     def finish(self) -> None:

@@ -14,7 +14,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from foxden.model.page import MAX_HREF, MAX_LINK_TEXT, MAX_LINKS, Link
 
-_DEFAULT_PORTS = {"http": "80", "https": "443", "ftp": "21", "ws": "80", "wss": "443", "file": ""}
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21, "ws": 80, "wss": 443, "file": 0}
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _EDGES = "".join(map(chr, range(0x21)))  # C0 controls and space are stripped from both ends
 _NEWLINES = {0x09: None, 0x0A: None, 0x0D: None}  # and these vanish wherever they stand
@@ -108,7 +108,7 @@ def _authority(scheme: str, text: str) -> str | None:
         return None
     if not host and scheme != "file":
         return None
-    shown_port = f":{int(port)}" if port and port != _DEFAULT_PORTS[scheme] else ""
+    shown_port = f":{int(port)}" if port and int(port) != _DEFAULT_PORTS[scheme] else ""
     return f"{_percent(user, _PATH_SAFE)}{at}{host.lower()}{shown_port}"
 
 

@@ -23,7 +23,7 @@ from foxden.ipc.fields import INLINE_MAX
 from foxden.ipc.memory import RingWriter, read_payload
 from foxden.ipc.schema import Side
 from foxden.model.network_errors import code_of
-from foxden.protocols.network import NetOutcome, PBackgroundData, PHttpTransaction, Timing
+from foxden.protocols.network import Finished, NetOutcome, PBackgroundData, PHttpTransaction, Timing
 
 if TYPE_CHECKING:
     from foxden.children.socket.process import Service
@@ -181,11 +181,13 @@ class HttpTransactionChild(Actor, protocol=PHttpTransaction, side=Side.CHILD):
     # ---- telling the parent and the reader
 
     def _start(self) -> None:
-        """Send OnStart with as much of the body as is here; `complete` when that is all of it."""
+        """Send OnStart with as much of the body as is here; when that is all of it, it is the last word."""
         self._started = True
         head, body = self._head, self._body
         room = min(INLINE_MAX, PACKET_ROOM - head.encoded_bytes)
-        complete = self._outcome is _OK and body.buffered <= room
+        whole = self._outcome is _OK and body.buffered <= room
+        if whole:
+            self._close_books()
         self.send(
             PHttpTransaction.OnStart(
                 status=head.status,
@@ -194,11 +196,14 @@ class HttpTransactionChild(Actor, protocol=PHttpTransaction, side=Side.CHILD):
                 remote=self._remote[0],
                 remote_port=self._remote[1],
                 inline=body.take_inline(room),
-                complete=complete,
+                finished=Finished(body.received, self._timing) if whole else None,
             )
         )
+        if whole:
+            return self.finish()
         if body.paused and self._transfer is not None and self._outcome is None:
             self._resume()
+        return None
 
     def _end(self, outcome: NetOutcome) -> None:
         """The network part ended with `outcome`.  What is still buffered waits for its reader."""
@@ -220,16 +225,20 @@ class HttpTransactionChild(Actor, protocol=PHttpTransaction, side=Side.CHILD):
     def _stop(self) -> None:
         if self._stopped or self._outcome is None:
             return
-        self._stopped = True
-        if self._transfer is not None:
-            self._timing = self._read_timing(self._transfer)
-        self._service.unwatch(self)
-        self._service.received_bytes += self._body.received
+        self._close_books()
         if self._body.reader is not None:
             self._body.reader.end(self._outcome, self._body.received)
         self.send(
             PHttpTransaction.OnStop(outcome=self._outcome, received_bytes=self._body.received, timing=self._timing)
         )
+
+    def _close_books(self) -> None:
+        """The last word is about to be said."""
+        self._stopped = True
+        if self._transfer is not None:
+            self._timing = self._read_timing(self._transfer)
+        self._service.unwatch(self)
+        self._service.received_bytes += self._body.received
 
     # ---- the reader
 

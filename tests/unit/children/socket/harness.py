@@ -83,6 +83,10 @@ class HttpTransactionParent(Actor, protocol=PHttpTransaction, side=Side.PARENT):
 
     def recv_on_start(self, message: PHttpTransaction.OnStart) -> None:
         self.started.set_result(message)
+        if message.finished is not None:
+            ended = PHttpTransaction.OnStop(NetOutcome("NS_OK"), message.finished.received_bytes, message.finished.timing)
+            self.stopped.set_result(ended)
+            self.finish()
 
     def recv_on_stop(self, message: PHttpTransaction.OnStop) -> None:
         self.stopped.set_result(message)
@@ -193,7 +197,7 @@ class Net:
             if not transaction.started.done():
                 return await self._finished(transaction, None, b"")
             start = transaction.started.result()
-            if start.complete:
+            if start.finished is not None:
                 return await self._finished(transaction, start, start.inline)
             if READER not in self.readers:
                 self.add_reader()
