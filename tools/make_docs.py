@@ -342,7 +342,14 @@ def errors_page() -> str:
     classes = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, FoxdenError)]
     sections = [f"## {c.__name__}\n\nIs a {base_name(c)}. {words_of(c)}\n" for c in classes]
     head = ["# Errors", MADE.format(source="foxden/errors.py"), f"```text\n{tree[0]}```\n"]
-    return "\n".join([*head, *sections])
+    network = importlib.import_module("foxden.model.network_errors").NETWORK_ERRORS
+    load = importlib.import_module("foxden.model.load_errors").LOAD_ERRORS
+    codes = [
+        f"## Codes of {title}\n\n"
+        + table(("code", "means", "what to do"), [(f"`{row.code}`", row.meaning, row.hint) for row in rows])
+        for title, rows in (("NetworkError", network), ("LoadError", load))
+    ]
+    return "\n".join([*head, *sections, *codes])
 
 
 def base_name(error: type) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import itertools
 import zlib
@@ -21,7 +22,7 @@ from foxden.children.content.parse import parse_document
 from foxden.errors import LoadError
 from foxden.model.page import PageContent
 
-quick = settings(deadline=None, database=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(deadline=None, database=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 # Pieces of markup, so that what is random is also markup.
 PIECES = (
@@ -31,6 +32,7 @@ PIECES = (
     "<meta charset=", "<base href=", "<![CDATA[", "]]>", "<?xml encoding='", "{", "[", "<frameset>", "<tr>", "</td>",
 )  # fmt: skip
 markup = st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=5)), max_size=60).map("".join)
+cuts_of_a_body = st.lists(st.integers(0, 6000), max_size=10)
 headers = st.one_of(
     st.none(),
     st.text(max_size=40),
@@ -117,15 +119,12 @@ def test_what_was_compressed_comes_back_in_any_pieces(data: bytes, cuts: list[in
 
 @quick
 @given(
-    st.binary(max_size=300), st.lists(st.integers(0, 400), max_size=5), st.lists(st.sampled_from(["gzip", "deflate"]), max_size=3),
-    st.booleans(),
-)  # fmt: skip
+    st.binary(max_size=300), cuts_of_a_body, st.lists(st.sampled_from(["gzip", "deflate"]), max_size=3), st.booleans()
+)
 def test_any_bytes_decode_or_are_a_load_error(data: bytes, cuts: list[int], codings: list[str], begins: bool) -> None:
     body = gzip.compress(b"x")[:12] + data if begins else data
     decoder = BodyDecoder(codings, 1000)
-    try:
+    with contextlib.suppress(LoadError):
         for piece in in_pieces(body, cuts):
             decoder.feed(piece)
         decoder.finish()
-    except LoadError as error:
-        assert error.code.startswith("NS_ERROR_")

@@ -55,6 +55,10 @@ NETWORK_ERRORS: tuple[NetworkErrorRow, ...] = (
          curl_codes=(18,)),
     _Row("NS_ERROR_NET_HTTP2_PROTOCOL_ERROR", "the server broke HTTP/2 (foxden's own)", retryable=True,
          curl_codes=(16, 92)),
+    _Row("NS_ERROR_REDIRECT_LOOP", "more redirects than one load may follow",
+         "raise network.http.redirection-limit if the site means it"),
+    _Row("NS_ERROR_SOCKET_PROCESS_GONE", "the socket process ended while it was at it (foxden's own)",
+         "the next load starts another", retryable=True),
     _Row("NS_BINDING_ABORTED", "the load was given up: nobody wants the bytes any more"),
     # The answer.
     _Row("NS_ERROR_PARSING_HTTP_STATUS_LINE", "what answered does not speak HTTP/1.0 or later", curl_codes=(1,)),

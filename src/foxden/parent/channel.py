@@ -60,7 +60,10 @@ class HttpChannel:
                     return response
                 if len(passed) >= limit:
                     raise _loop(request.url, limit)
-            except LoadError:
+            except ValueError as error:  # urllib's, of a Location that is no URL at all
+                transaction.end()
+                raise _bad_location(request.url, str(error)) from None
+            except BaseException:
                 transaction.end()
                 raise
             transaction.end()
@@ -89,6 +92,10 @@ async def _head_of(transaction: HttpTransactionParent) -> PHttpTransaction.OnSta
     except BaseException:
         transaction.end()  # our caller gave up: so does the exchange
         raise
+
+
+def _bad_location(url: Url, why: str) -> LoadError:
+    return LoadError(f"a redirect from {url.href} leads nowhere: {why}", code="NS_ERROR_MALFORMED_URI", url=url.href)
 
 
 def _loop(url: Url, limit: int) -> NetworkError:

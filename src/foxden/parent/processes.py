@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable
 
 from foxden.errors import SandboxUnavailable
 from foxden.launch.launcher import Forked, Launcher, ServerGone
-from foxden.model.enforcement import Enforcement, Layer
+from foxden.model.enforcement import Enforcement, Layer, LayerStatus, Status
 from foxden.model.process_types import BY_NAME, RemoteType, family_of
 from foxden.model.records import ProcessRecord
+from foxden.observe.filters import is_filtered
 from foxden.observe.memory import memory_bytes
 from foxden.parent.hosts import ChildHost, ChildParent, State
 from foxden.parent.plans import Plans
@@ -152,16 +153,11 @@ class ProcessManager:
 
     def records(self) -> list[ProcessRecord]:
         """One record a process: the parent, servers, children."""
-        own = ProcessRecord(
-            pid=os.getpid(), process_type="default", level=0, memory_bytes=memory_bytes(os.getpid()),
-            uptime_s=round(time.monotonic() - _STARTED, 3), name="parent",
-        )  # fmt: skip
+        own = _plain_record(os.getpid(), "default", "parent", _STARTED)
         servers = [
-            ProcessRecord(pid=s.pid, process_type="forkserver", level=s.plan.level if s.plan else 0,
-                          memory_bytes=memory_bytes(s.pid), uptime_s=round(time.monotonic() - s.started_at, 3),
-                          name=s.name)
-            for s in self._launcher.processes()
-        ]  # fmt: skip
+            _plain_record(server.pid, "forkserver", server.name, server.started_at)
+            for server in self._launcher.processes()
+        ]
         return [own, *servers, *(_record(host) for host in self.hosts() if host.pid)]
 
     async def close(self) -> None:
@@ -179,6 +175,20 @@ class ProcessManager:
 
 
 _STARTED = time.monotonic()
+
+
+def _plain_record(pid: int, process_type: str, name: str, started_at: float) -> ProcessRecord:
+    """A process that reports nothing of itself: the kernel tells whether its filter, all it asks for, is on it."""
+    locked = Enforcement(seccomp=LayerStatus(Status.FULL)) if is_filtered(pid) else None
+    return ProcessRecord(
+        pid=pid,
+        process_type=process_type,
+        level=1 if locked else 0,
+        enforcement=locked,
+        memory_bytes=memory_bytes(pid),
+        uptime_s=round(time.monotonic() - started_at, 3),
+        name=name,
+    )
 
 
 def _record(host: ChildHost) -> ProcessRecord:

@@ -61,21 +61,20 @@ _BLOCKS = _HEADINGS | element_names(
     "hgroup main menu nav ol p pre search section summary ul listing"
 )
 _SPECIAL = _BARRIERS | _BLOCKS | _TABLE_PARTS | element_names("li dd dt body button head plaintext select")
-# What a start tag closes when it is the innermost open element.
+# What a start tag closes, through elements that are not special.
 _CLOSED_BY: dict[str, frozenset[str]] = {
     **dict.fromkeys(_BLOCKS, element_names("p")),
-    **dict.fromkeys(_HEADINGS, _HEADINGS | {"p"}),
     "li": element_names("li p"),
-    "dt": element_names("dt dd p"),
-    "dd": element_names("dt dd p"),
+    **dict.fromkeys(("dt", "dd"), element_names("dt dd p")),
+    "tr": element_names("tr td th p"),
+    **dict.fromkeys(("td", "th"), element_names("td th p")),
+    **dict.fromkeys(("tbody", "thead", "tfoot"), element_names("tr td th tbody thead tfoot p")),
+}
+# What it closes only when that is the innermost element.
+_CLOSED_IF_LAST: dict[str, frozenset[str]] = {
+    **dict.fromkeys(_HEADINGS, _HEADINGS),
     "option": element_names("option"),
     "optgroup": element_names("option optgroup"),
-    "tr": element_names("tr td th p"),
-    "td": element_names("td th p"),
-    "th": element_names("td th p"),
-    "tbody": element_names("tr td th tbody thead tfoot p"),
-    "thead": element_names("tr td th tbody thead tfoot p"),
-    "tfoot": element_names("tr td th tbody thead tfoot p"),
 }
 
 
@@ -214,12 +213,7 @@ class _Scan:
 
     def _open(self, name: str, match: re.Match[str]) -> None:
         stack = self._stack
-        closes = _CLOSED_BY.get(name)
-        if closes is not None:
-            while stack and stack[-1] in closes:
-                self._pop()
-        if name in _ONE_AT_A_TIME:
-            self._close(name)
+        self._close_for(name)
         if name in ("html", "body"):
             self._roots += 1
             if self._roots > _MAX_ROOT_TAGS:
@@ -236,6 +230,23 @@ class _Scan:
         stack.append(name)
         if name in _MARKERS:
             self._formatting.append(("", ""))
+
+    def _close_for(self, name: str) -> None:
+        """End what cannot hold a new element of this name."""
+        stack = self._stack
+        if closes := _CLOSED_BY.get(name):
+            kept = len(stack)
+            for place in range(kept - 1, max(-1, kept - _SEARCH_DEPTH - 1), -1):
+                if stack[place] in closes:
+                    kept = place
+                elif stack[place] in _SPECIAL:
+                    break
+            while len(stack) > kept:
+                self._pop()
+        if name in _CLOSED_IF_LAST and stack and stack[-1] in _CLOSED_IF_LAST[name]:
+            self._pop()
+        if name in _ONE_AT_A_TIME:
+            self._close(name)
 
     def _start_formatting(self, name: str, attributes: str) -> bool:
         """False: too many are open, this one is left out.  Of equal ones the parser keeps three."""

@@ -85,9 +85,9 @@ class _Lines:
         """End a line as it is, even an empty one."""
         if not self._line:
             self._flush_gap()
+            self.room -= 1
         self.lines.append("".join(self._line))
         self._line = []
-        self.room -= 1
 
     def _begin_line(self) -> None:
         self._flush_gap()
@@ -154,7 +154,7 @@ class _Lines:
             self._finish_line()
         lines = self._lines_since(row_began)
         if lines > 1 or (lines and len(self.lines[-1]) > _LONGEST_ROW):
-            self.end_line(1)
+            self._gap = 1
             return
         if lines:
             self._line = [self.lines.pop()]

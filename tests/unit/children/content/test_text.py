@@ -20,7 +20,8 @@ def text_of(html: str, limit: int = 1 << 20) -> str:
     ("html", "text"),
     [
         # white space and lines
-        ("  a \n\t b  ", "a b"), ("<b>a</b> <i>b</i>", "a b"), ("<b>a </b><i> b</i>", "a b"), ("<b>a</b><i>b</i>", "ab"),
+        ("  a \n\t b  ", "a b"), ("<b>a</b> <i>b</i>", "a b"), ("<b>a </b><i> b</i>", "a b"),
+        ("<b>a</b><i>b</i>", "ab"),
         ("a&nbsp; b", "a\xa0 b"), ("a\u2003 b", "a\u2003 b"), ("<p>a<p> <p>b", "a\n\nb"), ("é  é", "é é"),
         ("<div>a</div><div>b</div>", "a\nb"), ("<div><div><div>a</div></div></div>b", "a\nb"),
         ("a<br>b", "a\nb"), ("a<br><br>b", "a\n\nb"), ("a<br><br><br><br>b", "a\n\nb"), ("<br>a", "a"), ("", ""),
@@ -51,7 +52,8 @@ def text_of(html: str, limit: int = 1 << 20) -> str:
         ("<p style='color:red'>h</p>", "h"), ("<dialog>no</dialog><dialog open>yes</dialog>", "yes"),
         ("<svg><text>s</text></svg>a<iframe>i</iframe><video>v</video>", "a"), ("<!-- c -->a", "a"),
         ("<ruby>漢<rp>(<rt>kan<rp>)</ruby>", "漢kan"), ("<details><summary>s</summary>d</details>", "s\nd"),
-        ("<img alt='a  cat'> x <img> <img alt=''>y", "[a cat] x y"), ("<input type=IMAGE alt=go><input alt=no>", "[go]"),
+        ("<img alt='a  cat'> x <img> <img alt=''>y", "[a cat] x y"),
+        ("<input type=IMAGE alt=go><input alt=no>", "[go]"),
         ("<h1>T<a href=#t>¶</a></h1>", "T"), ("<a href=/x>#</a>", "#"), ("§", "§"),
         ("<select><option>a<option>b</select>", "a\nb"), ("<frameset><frame></frameset>", ""),
     ],
