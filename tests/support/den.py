@@ -26,6 +26,7 @@ from foxden.model.process_types import PROCESS_TYPES, RemoteType
 from foxden.parent.hosts import ChildHost, End
 from foxden.parent.unit_test import UnitTestParent
 from foxden.protocols.process import PChildProcess
+from foxden.sandbox import linux
 
 from tests.support import leaks, users
 from tests.support.servers import Handler, ScriptedServer, read_head
@@ -33,6 +34,7 @@ from tests.support.servers import Handler, ScriptedServer, read_head
 T = TypeVar("T")
 DEADLINE_S = 20.0  # for what takes milliseconds on an idle machine
 _POLL_S = 0.01
+_PR_SET_CHILD_SUBREAPER = 36
 
 # Every kind of child that can be started, as (process type, remote type or "").
 KINDS: tuple[tuple[str, str], ...] = tuple(
@@ -169,6 +171,24 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = DEAD
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {timeout_s:g} s in vain for {what}")
         time.sleep(_POLL_S)
+
+
+@contextlib.contextmanager
+def adopting_orphans() -> Iterator[Callable[[], list[int]]]:
+    """While it lasts, who loses his parent becomes this process's child, so that nobody can get away unseen.
+
+    Gives a function that lists those that still run; at the end all that were adopted are ended and reaped.
+    """
+    linux.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    before = leaks.children()
+    try:
+        yield lambda: [pid for pid in leaks.children() - before if leaks.is_running(pid)]
+    finally:
+        linux.prctl(_PR_SET_CHILD_SUBREAPER, 0)
+        for pid in leaks.children() - before:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
 
 
 # --- threads and processes of the test --------------------------------------------------------------------------

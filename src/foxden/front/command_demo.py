@@ -78,6 +78,7 @@ def _show(
         heading("Hostile acts, tried from inside each process", colour)
         demo_screen.acts(outcomes, colour)
         demo_screen.parent(outcomes, colour)
+        demo_screen.missing(processes, colour)
         demo_screen.closing(verdict, colour)
         say(f"({verdict['seconds']} s in all)")
     if keep:

@@ -41,7 +41,8 @@ def command(context: click.Context, /, watch: bool, **common: Any) -> None:
     """Show every process of your running dens: what it is, how it is sandboxed, what it takes.
 
     FULL: the kernel gave everything that the process's policy asks for.  PARTIAL: the layers in brackets are not
-    whole.  NONE: no sandbox.  A dash: the parent, which is trusted, and the servers that fork the others.
+    whole.  NONE: no sandbox, where there should be one.  A dash: none is asked for, of the processes that start
+    others and read no untrusted input, and of a parent that is not foxden's own.
     """
     settings = settings_of(context, common)
     if watch and settings.as_json:

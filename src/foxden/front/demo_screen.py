@@ -15,6 +15,7 @@ from typing import Any
 from foxden.front.columns import Cell, Column, Row, lines
 from foxden.front.demo_acts import ACTS, ENDED, GRANTED, PARENT, REFUSED, UNPROTECTED, Outcome
 from foxden.front.terminal import one_line, paint, say
+from foxden.model.records import ProcessRecord
 
 _WIDTH = 98
 
@@ -70,6 +71,14 @@ def parent(outcomes: Sequence[Outcome], colour: bool) -> None:
     """What the parent itself can no longer do."""
     words = ", ".join(f"{outcome.act}: {outcome.result}" for outcome in outcomes if outcome.process == PARENT)
     say(f"The parent has locked itself too: {words}.")
+
+
+def missing(processes: Sequence[ProcessRecord], colour: bool) -> None:
+    """Say which layers the kernel did not give whole, if the user accepted that."""
+    lost = {layer.value for process in processes if process.enforcement for layer in process.enforcement.missing()}
+    if lost:
+        text = f"Not whole on this machine, and accepted: {', '.join(sorted(lost))}.  `foxden support` says why."
+        say(paint(text, "yellow", colour))
 
 
 def closing(verdict: dict[str, Any], colour: bool) -> None:

@@ -47,7 +47,7 @@ class Page:
     received_bytes: int
     redirects: tuple[str, ...]
     timing: Mapping[str, float]
-    process: Mapping[str, object]  # {pid, remote_type, name} of the content process
+    process: Mapping[str, object]  # {pid, type, remote_type, name} of the content process
     console: tuple[str, ...] = ()  # empty: scripts do not run in this version
     truncated: tuple[str, ...] = ()  # parts that were cut at a bound
     sha256: str = ""
@@ -334,7 +334,7 @@ def _page(url: str, shown: Shown) -> Page:
         received_bytes=shown.received_bytes,
         redirects=shown.redirects,
         timing=shown.timing,
-        process={"pid": shown.pid, "type": "content", "name": shown.name},
+        process={"pid": shown.pid, "type": "content", "remote_type": shown.remote_type, "name": shown.name},
         truncated=content.truncated,
         sha256=shown.sha256,
     )

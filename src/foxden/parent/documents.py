@@ -34,8 +34,10 @@ from foxden.parent.prefs import Prefs
 from foxden.parent.processes import ProcessManager
 from foxden.protocols.content import ContentSettings, PContent, PDocument, PDocumentChannel
 from foxden.protocols.network import LoadSink, PHttpTransaction
+from foxden.sandbox.paths import PathRules
 
 _PING_S = 1.0  # after a deadline that has passed already
+FIRST_LEVEL_WITH_FILE_RULES = 2  # below it, Firefox's levels take no file away
 _PAGE_DECODER = msgspec.msgpack.Decoder(PageContent)
 
 
@@ -66,6 +68,7 @@ class Shown:
     received_bytes: int
     sha256: str
     pid: int
+    remote_type: str
     name: str
     redirects: tuple[str, ...]
     timing: dict[str, float] = field(default_factory=dict)
@@ -245,8 +248,7 @@ class Documents:
     async def _decide(self, url: Url, sink: LoadSink, headers: tuple[tuple[str, str], ...], deadline: float) -> Load:
         """The load, with its file open or its final head here.  Nothing of it has been delivered."""
         if not url.is_network:
-            rules = self._plans.resolved(BY_NAME["content"], RemoteType.FILE).files
-            file, _ = open_for_content(file_path(url), rules)
+            file, _ = open_for_content(file_path(url), self._file_rules())
             return Load(url, sink, file=file)
         # The process for the site that was asked for starts while the network is asked; a redirect may need another.
         early = asyncio.ensure_future(self.content_host(url.site, RemoteType.WEB))
@@ -254,6 +256,11 @@ class Documents:
         timeout_s = max(0.001, deadline - asyncio.get_running_loop().time())
         response = await self._channel.open(Request("GET", url, headers), timeout_s=timeout_s)
         return Load(response.url, sink, response)
+
+    def _file_rules(self) -> PathRules | None:
+        """What file pages may read; None at the levels whose children read what the user may read."""
+        resolved = self._plans.resolved(BY_NAME["content"], RemoteType.FILE)
+        return resolved.files if resolved.level >= FIRST_LEVEL_WITH_FILE_RULES else None
 
     async def _show(self, load: Load, deadline: float) -> tuple[PDocument.OnLoaded, ChildHost]:
         """Have a content process of the load's site show it.  One that dies before it asked for the load had
@@ -363,6 +370,7 @@ def _shown(result: PDocument.OnLoaded, load: Load, host: ChildHost, timing: dict
         received_bytes=result.received_bytes,
         sha256=result.sha256,
         pid=host.pid,
+        remote_type=host.remote_type.value if host.remote_type else "",
         name=host.name,
         redirects=response.redirects if response else (),
         timing=timing,

@@ -38,11 +38,11 @@ _KINDS = (
 )
 
 
-def open_for_content(path: str, rules: PathRules) -> tuple[RegularFile, int]:
+def open_for_content(path: str, rules: PathRules | None) -> tuple[RegularFile, int]:
     """Return (the open file, its size).  Raises LoadError with an NS_ERROR_FILE_… code."""
     real = _real_path(path)
     for candidate in (os.path.normpath(path), real):
-        if lookup(rules, AbsPath.parse(candidate)) is not Access.READ:
+        if rules is not None and lookup(rules, AbsPath.parse(candidate)) is not Access.READ:
             raise LoadError(
                 f"{path}: the policy of file pages does not let them read it",
                 code="NS_ERROR_FILE_ACCESS_DENIED",

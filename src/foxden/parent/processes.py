@@ -17,7 +17,7 @@ from foxden.launch.launcher import Forked, Launcher, ServerGone
 from foxden.model.enforcement import Enforcement, Layer, LayerStatus, Status
 from foxden.model.process_types import BY_NAME, RemoteType, family_of
 from foxden.model.records import ProcessRecord
-from foxden.observe.filters import is_filtered
+from foxden.observe.filters import filters_on
 from foxden.observe.memory import memory_bytes
 from foxden.parent.hosts import ChildHost, ChildParent, State
 from foxden.parent.plans import Plans
@@ -175,11 +175,13 @@ class ProcessManager:
 
 
 _STARTED = time.monotonic()
+_FILTERS_AROUND = filters_on(os.getpid())  # a container's; ours come later
 
 
 def _plain_record(pid: int, process_type: str, name: str, started_at: float) -> ProcessRecord:
     """A process that reports nothing of itself: the kernel tells whether its filter, all it asks for, is on it."""
-    locked = Enforcement(seccomp=LayerStatus(Status.FULL)) if is_filtered(pid) else None
+    own_filter = filters_on(pid) > _FILTERS_AROUND
+    locked = Enforcement(seccomp=LayerStatus(Status.FULL)) if own_filter else None
     return ProcessRecord(
         pid=pid,
         process_type=process_type,

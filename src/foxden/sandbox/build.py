@@ -116,10 +116,14 @@ def _landlock(resolved: ResolvedPolicy, reads: tuple[FileRule, ...]) -> Landlock
 
 
 def _limits(resolved: ResolvedPolicy) -> tuple[Limit, ...]:
-    """Core dumps are always off: a dump would hold what the sandbox keeps in."""
+    """Core dumps are always off: a dump would hold what the sandbox keeps in.
+
+    Tasks are counted by uid, so that limit is only asked for where the child gets a user namespace of its own.
+    """
+    own_ids = "user" in resolved.namespaces
     named = [
         Limit(name, resolved.limits[key], own_ids_only=key == "tasks")
         for key, name in _RLIMITS.items()
-        if key in resolved.limits
+        if key in resolved.limits and (own_ids or key != "tasks")
     ]
     return (Limit("core", 0), *named)

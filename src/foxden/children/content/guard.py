@@ -53,6 +53,7 @@ _TABLE_PARTS = element_names("table tbody thead tfoot tr td th caption colgroup"
 _ONE_AT_A_TIME = element_names("a nobr button")  # a second one ends the first
 _FOREIGN = element_names("svg math")
 _INSIDE_TABLES = _TABLE_PARTS - {"table"}
+_HOLDERS = _FOREIGN | {"table", "template"}
 _TABLE_BARRIERS = element_names("table template html")
 _BARRIERS = _MARKERS | element_names("table html select svg math foreignobject desc")
 _HEADINGS = element_names("h1 h2 h3 h4 h5 h6")
@@ -152,6 +153,7 @@ class _Scan:
     _stack: list[str] = field(default_factory=list)  # names, outermost first
     _hidden: list[str] = field(default_factory=list)  # of elements inside those, whose start tags were left out
     _formatting: list[tuple[str, str]] = field(default_factory=list)  # (name, attributes); ("", "") is a marker
+    _lost: bool = False  # a formatting element was closed by another's end: the parser opens it again
     _nodes: int = 0
     _roots: int = 0
 
@@ -162,7 +164,7 @@ class _Scan:
                 self._leave_out(match.start(), len(self.text), NODES)
                 return
             name = match[1].lower()
-            if name.lstrip("/") in _INSIDE_TABLES and "table" not in self._stack:
+            if name.lstrip("/") in _INSIDE_TABLES and _HOLDERS.isdisjoint(self._stack):
                 pass  # the parser ignores both ends of these outside tables
             elif name[0] == "/":
                 self._end_tag(name[1:], match)
@@ -219,6 +221,8 @@ class _Scan:
             if self._roots > _MAX_ROOT_TAGS:
                 self._leave_out(match.start(), match.end(), ATTRIBUTES)
             return
+        if self._lost:
+            self._open_again()
         too_deep = len(stack) >= MAX_DEPTH
         if name in _FORMATTING and not too_deep and not self._start_formatting(name, match[2]):
             self._leave_out(match.start(), match.end(), NESTING)
@@ -234,6 +238,8 @@ class _Scan:
     def _close_for(self, name: str) -> None:
         """End what cannot hold a new element of this name."""
         stack = self._stack
+        if name in _INSIDE_TABLES and not _FOREIGN.isdisjoint(stack):
+            return  # no parts of a table here, just elements with such names
         if closes := _CLOSED_BY.get(name):
             kept = len(stack)
             for place in range(kept - 1, max(-1, kept - _SEARCH_DEPTH - 1), -1):
@@ -281,16 +287,33 @@ class _Scan:
                 self._hidden.clear()
                 if formatting:  # blocks inside it stay open
                     del stack[place]
-                while not formatting and len(stack) > place:
+                while len(stack) > place and not formatting:
                     self._pop()
                 return
             if stack[place] in barriers:
                 return
 
+    def _open_again(self) -> None:
+        """Formatting that is open but not on the stack goes on it, as before any text."""
+        self._lost = False
+        standing: list[str] = []
+        for name in reversed(self._stack[-_SEARCH_DEPTH:]):
+            if name in _MARKERS:
+                break
+            standing.append(name)
+        for name, _ in self._formatting[-MAX_FORMATTING:]:
+            if name in standing:
+                standing.remove(name)
+            elif name:
+                self._stack.append(name)
+
     def _pop(self) -> None:
-        if self._stack.pop() in _MARKERS:
+        name = self._stack.pop()
+        if name in _MARKERS:
             while self._formatting and self._formatting.pop()[0]:
                 pass
+        elif name in _FORMATTING:
+            self._lost = True
 
     def _end_formatting(self, name: str) -> None:
         for place in range(len(self._formatting) - 1, -1, -1):

@@ -224,7 +224,7 @@ class _Walk:
             self._enter_cell()
         elif tag == "q":
             out.inline("“")
-        elif tag in ("img", "input"):
+        else:  # <img>, <input>
             _picture(out, tag, node)
 
     def _enter_block(self, tag: str, node: LexborNode) -> None:

@@ -49,7 +49,7 @@ def test_reference_is_resolved_as_browsers_do(reference: str, expected: str | No
         ("file:///a/b.html", "c", "file:///a/c"), ("file:///a/b.html", "file:c", "file:///a/c"),
         ("file:///a/b.html", "//h/c", "file://h/c"), ("file:///a/b.html", "/c", "file:///c"),
         ("about:blank", "c", None), ("about:blank", "#c", None), ("about:blank", "http://h/", "http://h/"),
-        ("", "c", None), ("http://h", "c", "http://h/c"), ("http://h?q", "", "http://h/?q"),
+        ("foo://h/a/b", "c\\d", "foo://h/a/c\\d"), ("", "c", None), ("http://h", "c", "http://h/c"), ("http://h?q", "", "http://h/?q"),
     ],
 )  # fmt: skip
 def test_base_decides_what_is_relative_to_it(base: str, reference: str, expected: str | None) -> None:

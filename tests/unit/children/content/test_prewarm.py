@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from foxden.children.content import prewarm
+
 # Runs in a fresh interpreter: after prewarm() every import that would read a file is an error.
 PROGRAM = """
 import sys, zlib
@@ -39,6 +41,10 @@ print("nothing new:", set(sys.modules) == before)
 def test_no_path_imports_or_opens_anything_after_prewarm() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "nothing new: True\n", "")
+
+
+def test_prewarm_may_be_called_in_any_process() -> None:
+    prewarm.prewarm()
 
 
 def test_prewarm_is_quick_and_may_be_called_again() -> None:
