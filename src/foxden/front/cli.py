@@ -7,6 +7,8 @@ Source: interface.md "Command".
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -15,10 +17,33 @@ _INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        gc.disable()  # until a den is made: loading makes much that lives and little that dies
+        begin_early(words)
         # Here and not above, so that Ctrl-C is quiet while all of it is loaded, too.
         from foxden.front.group import run
 
-        return run(sys.argv[1:] if arguments is None else arguments)
+        return run(words)
     except KeyboardInterrupt:
         return _INTERRUPTED
+
+
+def families_for(words: Sequence[str]) -> tuple[str, ...]:
+    """Whose fork servers this command line will want at once; a guess, and nothing depends on it."""
+    if words[:1] == ["fetch"]:
+        return ("network",)
+    if words[:1] != ["open"]:
+        return ()
+    return ("network", "web") if any(word.startswith(("http://", "https://")) for word in words) else ("file",)
+
+
+def begin_early(words: Sequence[str]) -> None:
+    """Have the fork servers load while this process does."""
+    families = families_for(words)
+    if not families or "--help" in words or "-h" in words:
+        return
+    from foxden.launch import early
+
+    with contextlib.suppress(OSError):  # it fails again where it can be told
+        early.begin(*families)

@@ -49,7 +49,7 @@ def command(context: click.Context, /, keep: bool, **common: Any) -> int:
         plain = demo_acts.try_unprotected(targets.values)
         (site.folder / "written.txt").unlink(missing_ok=True)
         os.environ["SSL_CERT_FILE"] = str(site.authority)  # before the den: its socket process trusts this one
-        with make_den(settings, one_page=True) as den:
+        with make_den(settings, one_page=True, warm=("network", "web")) as den:
             warn_of_sandboxes_off(den, "content", "socket", *_MORE_TYPES)
             return _show(den, site, targets.values, plain, settings, started, keep)
 

@@ -49,7 +49,9 @@ def command(context: click.Context, /, url: str, output: str | None, include: bo
     ask = _ask(url, **asked)
     if settings.as_json and (output or include):
         raise click.UsageError("--json says it all on standard output: leave out -o and -i", context)
-    with receiver_for(output, as_json=settings.as_json) as receiver, make_den(settings, one_page=True) as den:
+    with receiver_for(output, as_json=settings.as_json) as receiver, make_den(
+        settings, one_page=True, warm=("network",)
+    ) as den:
         warn_of_sandboxes_off(den, "socket")
         with Exchange(den, ask) as exchange:
             _receive(exchange, receiver, include=include, fail=fail)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from foxden.front.cli import families_for
 from foxden.front.failures import CommandFailed, warn
 from foxden.front.options import Settings, common_options, make_den, seconds, settings_of, warn_of_sandboxes_off
 from foxden.front.terminal import is_terminal, json_text, one_line, say, shown
@@ -59,7 +60,7 @@ def command(
 
 
 def _open(settings: Settings, url: str, timeout_s: float) -> Page:
-    with make_den(settings, one_page=True) as den:
+    with make_den(settings, one_page=True, warm=families_for(["open", url])) as den:
         warn_of_sandboxes_off(den, "content", "socket")
         return den.open(url, timeout=timeout_s)
 

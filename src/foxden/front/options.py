@@ -7,7 +7,8 @@ Source: interface.md "Command", common options.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import gc
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -153,10 +154,15 @@ def settings_of(context: click.Context, common: Mapping[str, Any]) -> Settings:
     return settings
 
 
-def make_den(settings: Settings, *, one_page: bool = False, lock_parent: bool = True) -> Den:
+def make_den(
+    settings: Settings, *, one_page: bool = False, lock_parent: bool = True, warm: Sequence[str] = ()
+) -> Den:
     """The command's den, with a parent that locks itself.  Raises what Den raises."""
     from foxden.front import log
     from foxden.parent.den import Den
+
+    gc.freeze()  # all that was just loaded stays: it need never be walked
+    gc.enable()
 
     if settings.report:
         warn("--report: violations are not recorded yet; nothing was written", word="hint", style="cyan")
@@ -169,6 +175,7 @@ def make_den(settings: Settings, *, one_page: bool = False, lock_parent: bool = 
         lock_parent=lock_parent,
         allow_partial=settings.allow_partial,
         level=settings.level,
+        warm=warm,
     )
 
 

@@ -170,7 +170,8 @@ class ActorTree:
 
     def construct(self, manager: Actor, actor: Actor, message: Message) -> None:
         protocol = actor.protocol
-        if type(message) is not protocol.construct or manager.protocol.managed_protocol(protocol.number) is not protocol:
+        managed = manager.protocol.managed_protocol(protocol.number) is protocol
+        if type(message) is not protocol.construct or not managed:
             raise ProtocolMisuse(f"{describe(type(message))} does not construct a {protocol.__name__} here")
         if self.root.side not in message.senders:
             raise ProtocolMisuse(f"{describe(type(message))}: not to be sent by the {self.root.side.value} side")

@@ -124,7 +124,8 @@ def _is_reply(packet: memoryview, serial: int) -> bool:
     """Is it what a sync message waits for?  What is too short to tell goes to the tree, which refuses it."""
     if len(packet) < HEADER_SIZE:
         return True
-    return packet[KIND_OFFSET] == Kind.REPLY and int.from_bytes(packet[SERIAL_OFFSET:MESSAGE_OFFSET], "little") == serial
+    named = int.from_bytes(packet[SERIAL_OFFSET:MESSAGE_OFFSET], "little")
+    return packet[KIND_OFFSET] == Kind.REPLY and named == serial
 
 
 class BlockingLoop:

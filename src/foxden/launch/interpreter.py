@@ -9,33 +9,35 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 # Where a fresh process finds its pipe to the parent; 0-2 are /dev/null, log, log.
 IPC_FD = 3
+_HIGHEST_FD = (1 << 31) - 1
 EXIT_NOT_STARTED = 70  # EX_SOFTWARE: the interpreter could not be executed, or failed at once
 
 _BOOT = (
-    "import sys; role, family, emulate, *path = sys.argv[1:]; sys.path += path; "
-    "from foxden.launch import interpreter; interpreter.main(role, family, emulate, path)"
+    "import sys; role, family, emulate, when, *path = sys.argv[1:]; sys.path += path; "
+    "from foxden.launch import interpreter; interpreter.main(role, family, emulate, when, path)"
 )
 
 
-@dataclass(frozen=True, slots=True)
-class BootWords:
+class BootWords(NamedTuple):
     """What is said on the command line: no secret, no input."""
 
     role: str  # starter | forkserver
     family: str
     emulate: str  # `launch/emulate`: a lesser kernel, for tests; empty: none
     path: tuple[str, ...]  # where foxden and its libraries lie; comes after the standard library
+    eager: bool = True  # load everything at once; False: when the first message has come
 
-    def for_family(self, family: str) -> BootWords:
-        return replace(self, role="forkserver", family=family)
+    def for_family(self, family: str, *, eager: bool = True) -> BootWords:
+        return self._replace(role="forkserver", family=family, eager=eager)
 
     def arguments(self) -> list[str]:
         options = ["-I", "-S", "-B", "-X", "utf8"]
-        return [sys.executable, *options, "-c", _BOOT, self.role, self.family, self.emulate, *self.path]
+        when = "at-once" if self.eager else "when-asked"
+        return [sys.executable, *options, "-c", _BOOT, self.role, self.family, self.emulate, when, *self.path]
 
 
 def library_path() -> tuple[str, ...]:
@@ -93,12 +95,12 @@ def spawn(words: BootWords, endpoint: int, log: int) -> int:
             os.close(fd)
 
 
-def main(role: str, family: str, emulate: str, path: list[str]) -> None:
+def main(role: str, family: str, emulate: str, when: str, path: list[str]) -> None:
     """First code of ours in a fresh interpreter."""
-    from foxden.sandbox import linux
-
-    linux.close_all_but({IPC_FD})
+    os.closerange(IPC_FD + 1, _HIGHEST_FD)  # what the caller made inheritable is none of ours
     os.set_inheritable(IPC_FD, False)
+    if when == "when-asked":
+        _wait_for_word()
     words = BootWords(role, family, emulate, tuple(path))
     if role == "starter":
         from foxden.launch import starter
@@ -108,3 +110,12 @@ def main(role: str, family: str, emulate: str, path: list[str]) -> None:
         from foxden.launch import forkserver
 
         forkserver.main(words)
+
+
+def _wait_for_word() -> None:
+    """Sleep until the parent has sent something, or is gone.  Nothing is loaded, and so nothing is spent, before."""
+    from select import POLLIN, poll
+
+    poller = poll()
+    poller.register(IPC_FD, POLLIN)
+    poller.poll()

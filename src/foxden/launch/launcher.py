@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,7 @@ from foxden.ipc.aio import AsyncPipe
 from foxden.ipc.fields import Endpoint
 from foxden.ipc.pipe import make_pair
 from foxden.ipc.schema import Message, Side
-from foxden.launch import interpreter
+from foxden.launch import early, interpreter
 from foxden.launch.childlog import ChildLog
 from foxden.model.process_types import Family
 from foxden.protocols.forkserver import PForkServer, PStarter
@@ -56,7 +57,14 @@ class Server:
     pidfd: int
     log: ChildLog
     plan: SandboxPlan | None = None
+    initialised: bool = False
     started_at: float = field(default_factory=time.monotonic)
+
+    def initialise(self) -> None:
+        """Give a fork server its filter, before its first fork."""
+        if self.plan is not None and not self.initialised:
+            self.initialised = True
+            self.actor.send(PForkServer.Init(plan=self.plan))
 
     def end(self) -> None:
         """Close the pipe, kill and reap.  A second call does nothing."""
@@ -91,15 +99,23 @@ class Launcher:
         self._asked: set[asyncio.Future[Any]] = set()  # answers that are still to come: each brings a process
         self.can_spawn = True
 
-    def start(self) -> None:
-        """Make the starter and the network's fork server.  Returns at once; they warm up by themselves."""
-        self._starter = self._spawn("starter", self._words, StarterParent())
-        self._spawn_network()
+    def start(self, warm: Collection[Family]) -> None:
+        """Make the starter and the network's fork server, and those of the families that are to be warm at once.
 
-    def _spawn_network(self) -> Server:
+        Returns at once.  The starter and a network that need not be warm load nothing before their first message.
+        """
+        self._starter = self._spawn("starter", self._words._replace(eager=False), StarterParent())
+        self._spawn_network(eager=Family.NETWORK in warm)
+        for family in warm:
+            if family is not Family.NETWORK:
+                server = self._spawn(family.value, self._words.for_family(family.value), ForkServerParent())
+                self._register(family, server, self._plan)
+
+    def _spawn_network(self, *, eager: bool = True) -> Server:
         # Made by the parent itself: what comes from the starter can be locked before it forks; this one must be
         # able to fork the only process that opens internet sockets.
-        server = self._spawn("network", self._words.for_family(Family.NETWORK.value), ForkServerParent())
+        words = self._words.for_family(Family.NETWORK.value, eager=eager)
+        server = self._spawn(Family.NETWORK.value, words, ForkServerParent())
         return self._register(Family.NETWORK, server, SandboxPlan(policy="forkserver", level=0))
 
     def _spawn(self, name: str, words: interpreter.BootWords, actor: Actor) -> Server:
@@ -108,18 +124,11 @@ class Launcher:
                 f"the {name} process is gone, and this parent is locked: it can start no program",
                 hint="close this den and make a new one",
             )
-        ours, theirs = make_pair()
-        log_ours, log_theirs = make_pair()
         try:
-            pid = interpreter.spawn(words, theirs.fileno(), log_theirs.fileno())
+            begun = early.take(name) or early.make(words)
         except OSError as error:
-            for sock in (ours, log_ours):
-                sock.close()
             raise LaunchFailed(f"cannot start {sys.executable!r}: {error}") from error
-        finally:
-            theirs.close()
-            log_theirs.close()
-        return self._hold(name, actor, ours, log_ours, pid, os.pidfd_open(pid))
+        return self._hold(name, actor, begun.sock, begun.log, begun.pid, os.pidfd_open(begun.pid))
 
     def _hold(
         self, name: str, actor: Actor, sock: socket.socket, log: socket.socket, pid: int, pidfd: int
@@ -140,7 +149,6 @@ class Launcher:
 
     def _register(self, family: Family, server: Server, plan: SandboxPlan) -> Server:
         server.plan = plan
-        server.actor.send(PForkServer.Init(plan=plan))
         self._servers[family] = server
         return server
 
@@ -198,6 +206,7 @@ class Launcher:
         log = Endpoint(log_theirs.detach())
         try:
             server = await self._server(family)
+            server.initialise()
             message = PForkServer.Fork(process_type=process_type, flags=flags, endpoint=endpoint, log=log, uid=uid)
             reply = await self._ask(server, message)
             if reply.pidfd is None:

@@ -97,12 +97,14 @@ class _Door:
         *,
         allow_partial: Iterable[str] = (),
         level: int | None = None,
+        warm: Iterable[str] = ("network",),
     ) -> None:
         """Make a den.  Its starter and fork servers begin to warm up at once; children come when needed.
 
         profile: a folder; file pages may not read it.  prefs: by Firefox's names (`model/preferences`).
         lock_parent: give up internet sockets and program starts in this very process, for good.
         allow_partial: layers whose loss is accepted, by name.  level: of content processes, 0 to 4.
+        warm: families whose fork servers load at once; the others when first needed.
         Raises: PreferenceError, PolicyError, SandboxUnavailable, LaunchFailed.
         """
         folder = Path(profile) if profile is not None else None
@@ -118,7 +120,7 @@ class _Door:
         self._thread = threading.Thread(target=self._loop.run_forever, name="foxden-loop", daemon=True)
         self._thread.start()
         try:
-            self._runtime = self._run(_make(folder, prefs or {}, lock_parent, layers, level))
+            self._runtime = self._run(_make(folder, prefs or {}, lock_parent, layers, level, warm))
         except BaseException:
             self._stop()
             raise
@@ -194,9 +196,16 @@ def _closed_meanwhile() -> DenClosed:
 
 
 async def _make(
-    profile: Path | None, prefs: Mapping[str, object], lock_parent: bool, layers: tuple[Layer, ...], level: int | None
+    profile: Path | None,
+    prefs: Mapping[str, object],
+    lock_parent: bool,
+    layers: tuple[Layer, ...],
+    level: int | None,
+    warm: Iterable[str],
 ) -> Runtime:
-    runtime = Runtime(profile=profile, prefs=prefs, lock_parent=lock_parent, accept_partial=layers, level=level)
+    runtime = Runtime(
+        profile=profile, prefs=prefs, lock_parent=lock_parent, accept_partial=layers, level=level, warm=warm
+    )
     try:
         runtime.start()
     except BaseException:

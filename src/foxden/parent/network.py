@@ -19,7 +19,8 @@ import msgspec
 from foxden.errors import BadMessage, ChildCrashed, ChildTimeout, NetworkError
 from foxden.ipc.actor import Actor, Why
 from foxden.ipc.aio import AsyncPipe, call
-from foxden.ipc.fields import Headers, Payload, UrlText
+from foxden.ipc.codec import MAX_PACKET
+from foxden.ipc.fields import INLINE_MAX, Headers, Payload, UrlText
 from foxden.ipc.memory import RingReader, make_payload
 from foxden.ipc.pipe import bind_endpoint, make_endpoints
 from foxden.ipc.schema import Side
@@ -40,6 +41,7 @@ from foxden.protocols.network import (
 )
 
 OWN_CHILD_ID = 0  # the parent as reader of a bridge
+_OTHER_FIELDS = 4096  # bytes of a PHttpTransaction.Construct beside URL, headers and body
 _SENDABLE_HINT = "a method is one word; headers are names and one line of text each, 512 at most"
 GONE = NetOutcome(code="NS_ERROR_SOCKET_PROCESS_GONE", detail="the socket process ended")
 
@@ -305,11 +307,16 @@ def _check(request: Request) -> None:
     asked = {"method": request.method, "url": request.url.href, "headers": request.headers}
     try:
         msgspec.convert(asked, _Sendable)
-        msgspec.msgpack.encode(asked)
-        size = len(request.body)
-        wrong = f"the body: expected at most {Payload.limit} bytes, got {size}" if size > Payload.limit else ""
+        wrong = _too_large(len(msgspec.msgpack.encode(asked)), len(request.body))
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
         wrong = str(error)
     if wrong:
         url = request.url.href[:200]
         raise NetworkError(f"{url}: {wrong}", code="NS_ERROR_ILLEGAL_VALUE", url=url, hint=_SENDABLE_HINT)
+
+
+def _too_large(head: int, body: int) -> str:
+    if body > Payload.limit:
+        return f"the body: expected at most {Payload.limit} bytes, got {body}"
+    room = MAX_PACKET - _OTHER_FIELDS - (body if body <= INLINE_MAX else 0)
+    return f"URL and headers: expected at most {room} bytes, got {head}" if head > room else ""

@@ -63,10 +63,6 @@ class Prefs:
             return os.path.abspath(named)
         return next((path for path in _AUTHORITY_FILES if os.path.isfile(path)), "")
 
-    def emulated_kernel(self) -> str:
-        """For tests: what `launch/emulate` should take away."""
-        return "no-userns" if self._environment.get("FOXDEN_TEST_NO_USERNS") == "1" else ""
-
     def landlock_abi_limit(self) -> int:
         """For tests: act as on a kernel with this Landlock ABI at most."""
         return int(self._environment.get("FOXDEN_TEST_LANDLOCK_ABI", "1000"))

@@ -16,11 +16,12 @@ from typing import TypeVar
 
 from foxden.errors import FoxdenError, LoadError, NetworkError
 from foxden.ipc.schema import Side
+from foxden.launch import early
 from foxden.launch.launcher import Launcher
 from foxden.model.enforcement import Layer
 from foxden.model.hops import Request
 from foxden.model.origins import Url, parse_url, url_of_path
-from foxden.model.process_types import BY_NAME, ProcessType, RemoteType, family_of
+from foxden.model.process_types import BY_NAME, Family, ProcessType, RemoteType, family_of
 from foxden.model.records import ProcessRecord
 from foxden.parent.channel import HttpChannel, Response, network_error
 from foxden.parent.documents import Documents, Shown
@@ -92,13 +93,15 @@ class Runtime:
         lock_parent: bool,
         accept_partial: Iterable[Layer],
         level: int | None = None,
+        warm: Iterable[str] = (),
     ) -> None:
+        self._warm = tuple(Family(name) for name in warm)
         given = dict(prefs)
         if level is not None:
             given["security.sandbox.content.level"] = level
         self.prefs = Prefs(given)
         self._lock_parent = lock_parent
-        self.launcher = Launcher(server_plan(), emulate=self.prefs.emulated_kernel())
+        self.launcher = Launcher(server_plan(), emulate=early.emulated_kernel())
         self.plans = Plans(self.prefs, profile)
         self.processes = ProcessManager(self.launcher, self.plans, self.prefs, accept_partial)
         self.network = Network(self.processes, self.prefs)
@@ -108,7 +111,7 @@ class Runtime:
 
     def start(self) -> None:
         """Make what makes processes, and then, if asked, lock this one."""
-        self.launcher.start()
+        self.launcher.start(self._warm)
         self._roster.open()
         if self._lock_parent:
             parent_lock.lock(parent_plan())

@@ -153,7 +153,7 @@ class _Scan:
     _stack: list[str] = field(default_factory=list)  # names, outermost first
     _hidden: list[str] = field(default_factory=list)  # of elements inside those, whose start tags were left out
     _formatting: list[tuple[str, str]] = field(default_factory=list)  # (name, attributes); ("", "") is a marker
-    _lost: bool = False  # a formatting element was closed by another's end: the parser opens it again
+    _lost: list[str] = field(default_factory=list)  # formatting that another's end closed, innermost first
     _nodes: int = 0
     _roots: int = 0
 
@@ -294,18 +294,10 @@ class _Scan:
                 return
 
     def _open_again(self) -> None:
-        """Formatting that is open but not on the stack goes on it, as before any text."""
-        self._lost = False
-        standing: list[str] = []
-        for name in reversed(self._stack[-_SEARCH_DEPTH:]):
-            if name in _MARKERS:
-                break
-            standing.append(name)
-        for name, _ in self._formatting[-MAX_FORMATTING:]:
-            if name in standing:
-                standing.remove(name)
-            elif name:
-                self._stack.append(name)
+        """The parser opens lost formatting again, before any text, and so nests what follows deeper."""
+        names = {name for name, _ in self._formatting[-MAX_FORMATTING:]}
+        self._stack.extend(name for name in reversed(self._lost) if name in names)
+        self._lost.clear()
 
     def _pop(self) -> None:
         name = self._stack.pop()
@@ -313,7 +305,7 @@ class _Scan:
             while self._formatting and self._formatting.pop()[0]:
                 pass
         elif name in _FORMATTING:
-            self._lost = True
+            self._lost.append(name)
 
     def _end_formatting(self, name: str) -> None:
         for place in range(len(self._formatting) - 1, -1, -1):

@@ -65,7 +65,8 @@ def test_manual_is_left_alone(page: str) -> None:
     "unit",
     ["<div>", "<span>", "<b>", "<ul><li>", "<div><p>", "<div></span>", "<div><!</div>", "<DIV title='</div>'>",
      "<div><!-- </div> -->", "<div><script></div></script>", "<svg>", "<q>", "<td><div></td>", "<table><tr><td>",
-     "<span><div></span></div>", "<font color=red><p></font>", "<template>", "<object>", "<a><div></a>"],
+     "<span><div></span></div>", "<font color=red><p></font>", "<template>", "<object>", "<a><div></a>",
+     "<font><button><u></p>", "<svg><tbody><tr><mi>"],
 )  # fmt: skip
 def test_nesting_is_bounded_however_it_is_written(unit: str) -> None:
     assert depth_of(tame(unit * 5000).text) <= guard.MAX_DEPTH * 2 + 8

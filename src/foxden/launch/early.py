@@ -1,0 +1,57 @@
+"""Fork servers begun before the parent has loaded anything else: they load while it does.
+
+Runs in: the parent of the `foxden` command, first thing.  Trusts: its caller.
+Flow: begin(families) → fresh interpreters → … → Launcher takes each over instead of making its own.
+Source: the figure "foxden open, cold": two processors have work from the first millisecond.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import NamedTuple
+
+from foxden.launch import interpreter
+
+_EMULATED = {"1": "no-userns"}  # FOXDEN_TEST_NO_USERNS → launch/emulate
+
+
+class Begun(NamedTuple):
+    """A process that was made, and nobody holds yet."""
+
+    pid: int
+    sock: socket.socket
+    log: socket.socket
+
+
+_begun: dict[str, Begun] = {}
+
+
+def emulated_kernel() -> str:
+    """For tests: what the starter and the fork servers take away from themselves and all that come from them."""
+    return _EMULATED.get(os.environ.get("FOXDEN_TEST_NO_USERNS", ""), "")
+
+
+def begin(*families: str) -> None:
+    """Make fork servers of these families.  What cannot be made now will fail again, and loudly, when it is needed."""
+    words = interpreter.BootWords("forkserver", "", emulated_kernel(), interpreter.library_path())
+    for family in families:
+        _begun[family] = make(words.for_family(family))
+
+
+def make(words: interpreter.BootWords) -> Begun:
+    """Make one process.  Raises OSError."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    log_ours, log_theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs, log_theirs:
+        try:
+            return Begun(interpreter.spawn(words, theirs.fileno(), log_theirs.fileno()), ours, log_ours)
+        except OSError:
+            ours.close()
+            log_ours.close()
+            raise
+
+
+def take(family: str) -> Begun | None:
+    """What was begun of this family, once."""
+    return _begun.pop(family, None)
