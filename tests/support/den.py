@@ -285,7 +285,7 @@ def routes(table: Routes) -> Handler:
 
     def handler(connection: socket.socket) -> None:
         while head := read_head(connection):
-            path = head.split(b" ", 2)[1].decode()
+            path = head.split(b" ", 2)[1].decode(errors="replace")
             connection.sendall(table.get(path) or response(b"no", status="404 Not Found"))
 
     return handler
