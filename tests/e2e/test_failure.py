@@ -60,7 +60,7 @@ def content_at_work(den: Den, site: str) -> int:
 
     def find() -> int:
         hosts = documents._sites.get(site, [])
-        at_work = [h.pid for h in hosts if documents._busy.get(h.child_id) and not getattr(h.root, "loads", None)]
+        at_work = [h.pid for h in hosts if h.alive and h.root.managed and not getattr(h.root, "loads", None)]
         return at_work[0] if at_work else 0
 
     dens.wait_until(lambda: dens.on_loop(den, find) > 0, f"a content process of {site} to be at work")

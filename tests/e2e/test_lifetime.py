@@ -342,7 +342,7 @@ def test_nothing_grows_over_many_loads_and_deaths(pages: ScriptedServer) -> None
         assert hosts <= 4
         sites = dens.on_loop(den, lambda: dict(den._runtime.documents._sites))
         assert len(sites) == 1
-        assert not dens.on_loop(den, lambda: dict(den._runtime.documents._busy))
+        assert not dens.on_loop(den, lambda: dict(den._runtime.documents._wanted))
         assert not dens.on_loop(den, lambda: dict(den._runtime.network._readings))
 
 

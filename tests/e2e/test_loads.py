@@ -27,7 +27,7 @@ from foxden.protocols.network import LoadSink
 from tests.e2e.conftest import LARGE, Site
 from tests.support import den as dens
 from tests.support.loopback import recorder
-from tests.support.servers import ScriptedServer
+from tests.support.servers import ScriptedServer, free_port
 
 pytestmark = pytest.mark.leaks_ok("the den is shared; shared_den looks for leaks when it closes it")
 
@@ -268,6 +268,21 @@ def test_many_pages_at_once_with_an_awaited_den(pages: ScriptedServer) -> None:
             return [page.title for page in shown]
 
     assert asyncio.run(work()) == ["root", "other"] * 50
+
+
+def test_process_is_not_taken_for_idle_between_its_start_and_its_first_page(pages: ScriptedServer) -> None:
+    """Sites that nobody answers for get processes too, early: they must not push out the one that is wanted."""
+    with dens.make_den(prefs={"dom.ipc.keepProcessesAlive.web": 1}) as den, ThreadPoolExecutor(8) as pool:
+        for _ in range(3):
+            assert den.open(f"{pages.url}/").title == "root"
+            others = [pool.submit(den.open, f"http://127.0.0.{n}:{free_port()}/") for n in range(2, 8)]
+            wanted = [pool.submit(den.open, f"{pages.url}/") for _ in range(2)]
+            assert [load.result().title for load in wanted] == ["root"] * 2
+            for load in others:
+                with pytest.raises(NetworkError):
+                    load.result()
+        den.open(f"{by_name(pages)}/")
+        dens.wait_until(lambda: len([r for r in den.processes() if r.process_type == "content"]) <= 4, "some to go")
 
 
 def test_den_is_used_from_many_threads(den: Den, pages: ScriptedServer) -> None:

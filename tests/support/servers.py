@@ -84,6 +84,9 @@ _TYPES = """types {
 """
 
 
+_LOG_SETTLES_S = 0.05  # a line that is not there by then belongs to no request that has ended
+
+
 @dataclass(frozen=True)
 class LoggedRequest:
     """One line of nginx's own log: what reached the server, told by the server."""
@@ -139,9 +142,13 @@ class Nginx:
         return self._process.pid
 
     def requests(self) -> list[LoggedRequest]:
-        """Every finished request so far.  nginx writes a line when it has sent the last byte."""
-        lines = (self.directory / "access.log").read_text().splitlines()
-        return [_parse_log_line(line) for line in lines]
+        """Every finished request so far.  nginx writes a line a moment after it has sent the last byte."""
+        log = self.directory / "access.log"
+        text, before = log.read_text(), ""
+        while text != before:
+            time.sleep(_LOG_SETTLES_S)
+            text, before = log.read_text(), text
+        return [_parse_log_line(line) for line in text.splitlines()]
 
     def errors(self) -> str:
         path = self.directory / "error.log"

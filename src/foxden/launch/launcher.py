@@ -24,13 +24,15 @@ from foxden.ipc.aio import AsyncPipe
 from foxden.ipc.fields import Endpoint
 from foxden.ipc.pipe import make_pair
 from foxden.ipc.schema import Message, Side
-from foxden.launch import early, interpreter
+from foxden.launch import early, interpreter, orphans
 from foxden.launch.childlog import ChildLog
 from foxden.model.process_types import Family
 from foxden.protocols.forkserver import PForkServer, PStarter
 from foxden.sandbox.plan import SandboxPlan
 
 _LAST_ANSWERS_S = 2.0  # for what was asked when the den closes
+_ORPHANS_END_WITHIN_S = 1.0  # their pipe is closed, so they end as soon as they look
+_ORPHAN_STEP_S = 0.2
 _START_TIMEOUT_S = 20.0  # a fork server imports its libraries first; on a busy machine this takes a while
 
 
@@ -97,6 +99,8 @@ class Launcher:
         self._servers: dict[Family, Server] = {}
         self._starting: dict[Family, asyncio.Task[Server]] = {}
         self._asked: set[asyncio.Future[Any]] = set()  # answers that are still to come: each brings a process
+        self._handed_out: set[int] = set()  # pids of children that someone holds, or held
+        self._orphans_until = 0.0  # on the loop's clock: how long there may be children that nobody knows
         self.can_spawn = True
 
     def start(self, warm: Collection[Family]) -> None:
@@ -217,6 +221,7 @@ class Launcher:
         finally:
             endpoint.close()
             log.close()
+        self._handed_out.add(reply.pid)
         return Forked(reply.pid, reply.pidfd.detach(), log_ours)
 
     def processes(self) -> list[Server]:
@@ -233,6 +238,19 @@ class Launcher:
             await asyncio.sleep(0)  # so that what they brought is ended
         for server in self.processes():
             server.end()
+        while asyncio.get_running_loop().time() < self._orphans_until:
+            await asyncio.sleep(_ORPHAN_STEP_S)  # the timer of _reap_orphans does the rest
+
+    def _look_for_orphans(self) -> None:
+        """A process was asked for, and who should have made it is gone: it may have been made all the same."""
+        self._orphans_until = asyncio.get_running_loop().time() + _ORPHANS_END_WITHIN_S
+        self._reap_orphans()
+
+    def _reap_orphans(self) -> None:
+        loop = asyncio.get_running_loop()
+        orphans.reap(self._handed_out | {server.pid for server in self.processes()})
+        if loop.time() < self._orphans_until:
+            loop.call_later(_ORPHAN_STEP_S, self._reap_orphans)
 
     async def _ask(self, server: Server, message: Message) -> Any:
         """Ask the starter or a fork server for a process.  What comes when nobody waits any more is ended at once.
@@ -242,6 +260,7 @@ class Launcher:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
         def lost(why: Why) -> None:
+            self._look_for_orphans()
             answer.set_exception(ServerGone(f"the {server.name} process ended: {server.log.tail() or why.value}"))
 
         self._asked.add(answer)

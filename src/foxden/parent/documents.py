@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 import msgspec
@@ -164,7 +165,7 @@ class Documents:
         self._plans, self._prefs = plans, prefs
         self._sites: dict[str, list[ChildHost]] = {}
         self._starting: dict[str, asyncio.Task[ChildHost]] = {}
-        self._busy: dict[int, int] = {}  # child id → documents it is at work on
+        self._wanted: Counter[str] = Counter()  # site → loads that are, or may come to be, its processes' work
         self._document_ids = itertools.count(1)
 
     # ---- content processes
@@ -222,11 +223,23 @@ class Documents:
             self._sites.pop(site, None)
 
     def _end_surplus(self) -> None:
-        """Keep only so many idle content processes, the newest."""
+        """Keep only so many content processes that no load wants, the newest."""
         keep = self._prefs.get_int("dom.ipc.keepProcessesAlive.web")
-        idle = [h for hosts in self._sites.values() for h in hosts if not self._busy.get(h.child_id)]
-        for host in idle[: max(0, len(idle) - keep - 1)]:
+        idle = [h for site, hosts in self._sites.items() for h in hosts if h.alive and not self._wanted[site]]
+        idle.sort(key=lambda host: host.child_id)
+        for host in idle[: max(0, len(idle) - keep)]:
             host.close()
+
+    @contextmanager
+    def _want(self, site: str) -> Iterator[None]:
+        """While it lasts, the processes of this site are not ended as idle."""
+        self._wanted[site] += 1
+        try:
+            yield
+        finally:
+            self._wanted[site] -= 1
+            if not self._wanted[site]:
+                del self._wanted[site]
 
     # ---- documents
 
@@ -236,10 +249,12 @@ class Documents:
         Raises: NetworkError, LoadError, ChildCrashed, ChildTimeout, SandboxUnavailable.
         """
         started = time.monotonic()
-        load = await self._decide(url, sink, headers, deadline)
+        with self._want(url.site):
+            load = await self._decide(url, sink, headers, deadline)
         try:
             head_at = time.monotonic()
-            result, host = await self._show(load, deadline)
+            with self._want(load.url.site):
+                result, host = await self._show(load, deadline)
             timing = {"head_ms": _ms(started, head_at), "document_ms": _ms(head_at, time.monotonic())}
             return _shown(result, load, host, timing)
         finally:
@@ -288,20 +303,16 @@ class Documents:
 
     @asynccontextmanager
     async def _work(self, host: ChildHost, load: Load) -> AsyncIterator[int]:
-        """While it lasts, `host` may ask for `load` by this document id, and is not ended as idle."""
+        """While it lasts, `host` may ask for `load` by this document id."""
         root = host.root
         assert isinstance(root, ContentParent)  # noqa: S101 - only content hosts are in _sites
         document_id = next(self._document_ids)
-        self._busy[host.child_id] = self._busy.get(host.child_id, 0) + 1
         try:
             async with root.room:
                 root.loads[document_id] = load
                 yield document_id
         finally:
             root.loads.pop(document_id, None)
-            self._busy[host.child_id] -= 1
-            if not self._busy[host.child_id]:
-                del self._busy[host.child_id]
 
     async def _wait(
         self, document: DocumentParent, host: ChildHost, load: Load, deadline: float

@@ -213,7 +213,7 @@ def _not_accepted(error: SandboxUnavailable, accepted: frozenset[Layer]) -> Sand
     lost = [layer.value for layer in Layer if layer in _LOST_WITHOUT_NAMESPACES and layer not in accepted]
     return SandboxUnavailable(
         str(error),
-        layers=("namespaces",),
+        layers=tuple(lost),
         hint="allow unprivileged user namespaces (`foxden support` says how), or accept the loss with "
         f"--allow-partial {','.join(lost)},network,limits",
     )
