@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from foxden import Den
-
 from tests.support import den as dens
 from tests.support import users
 from tests.support.pki import Pki
 from tests.support.servers import Nginx
+
+from foxden import Den
 
 LARGE = 64 << 20
 _BLOCK = bytes(range(256)) * 4096  # 1 MiB

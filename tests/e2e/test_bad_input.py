@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from foxden import Den, FoxdenError, LoadError, NetworkError, PolicyError
-from foxden.model.preferences import PreferenceError
-
 from tests.e2e.conftest import Site
 from tests.support import den as dens
 from tests.support.pki import Pki
 from tests.support.servers import ScriptedServer, free_port
+
+from foxden import Den, FoxdenError, LoadError, NetworkError, PolicyError
+from foxden.model.preferences import PreferenceError
 
 pytestmark = pytest.mark.leaks_ok("the den is shared; shared_den looks for leaks when it closes it")
 

@@ -10,11 +10,11 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from foxden import Den, SandboxUnavailable
-
 from tests.support import den as dens
 from tests.support import users
 from tests.support.servers import ScriptedServer
+
+from foxden import Den, SandboxUnavailable
 
 NO_USERNS = {"FOXDEN_TEST_NO_USERNS": "1"}
 WITHOUT_USERNS = ("namespaces", "root", "network", "limits")
@@ -91,8 +91,13 @@ def test_without_user_namespaces_the_filter_still_refuses() -> None:
     with dens.make_den(NO_USERNS, allow_partial=WITHOUT_USERNS) as den:
         for kind, remote in (("content", "web"), ("content", "file"), ("utility", "")):
             assert outcomes_of(den, kind, remote) == BY_FILTER
-    with dens.make_den({**NO_USERNS, "MOZ_DISABLE_CONTENT_SANDBOX": "1"}) as den, dens.child_of(den, "content") as child:
-        assert dens.outcome(den, child, "read-file", "/etc/passwd") == "allowed", "the control: it is not always refused"
+    with (
+        dens.make_den({**NO_USERNS, "MOZ_DISABLE_CONTENT_SANDBOX": "1"}) as den,
+        dens.child_of(den, "content") as child,
+    ):
+        assert dens.outcome(den, child, "read-file", "/etc/passwd") == "allowed", (
+            "the control: it is not always refused"
+        )
         assert dens.outcome(den, child, "fork") == "allowed"
 
 

@@ -16,12 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.support import den as dens
+from tests.support.servers import ScriptedServer
+
 from foxden import ChildCrashed, ChildTimeout, Den, FoxdenError, LaunchFailed, NetworkError
 from foxden.launch import launcher
 from foxden.protocols.unittest import PIPDLUnitTest
-
-from tests.support import den as dens
-from tests.support.servers import ScriptedServer
 
 LONG = 8 << 20  # more than a ring and all socket buffers hold
 LONG_HEAD = dens.response(b"", "text/plain").replace(b"Length: 0", f"Length: {LONG}".encode())

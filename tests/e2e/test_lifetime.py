@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from foxden import AsyncDen, ChildCrashed, Den, DenClosed, FoxdenError
-
 from tests.support import den as dens
 from tests.support import leaks
 from tests.support.servers import ScriptedServer
+
+from foxden import AsyncDen, ChildCrashed, Den, DenClosed, FoxdenError
 
 PAGES: dens.Routes = {"/": dens.title_page("root"), "/long": dens.response(b"x" * (3 << 20), "text/plain")}
 

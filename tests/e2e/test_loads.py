@@ -13,6 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.e2e.conftest import LARGE, Site
+from tests.support import den as dens
+from tests.support.loopback import recorder
+from tests.support.servers import ScriptedServer, free_port
+
 from foxden import AsyncDen, Den, LoadError, NetworkError
 from foxden.ipc.blocking import BlockingPipe
 from foxden.ipc.pipe import make_pair
@@ -23,11 +28,6 @@ from foxden.parent.documents import ContentParent, Load
 from foxden.parent.hosts import ChildHost
 from foxden.protocols.content import PContent, PDocumentChannel
 from foxden.protocols.network import LoadSink
-
-from tests.e2e.conftest import LARGE, Site
-from tests.support import den as dens
-from tests.support.loopback import recorder
-from tests.support.servers import ScriptedServer, free_port
 
 pytestmark = pytest.mark.leaks_ok("the den is shared; shared_den looks for leaks when it closes it")
 

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-
 from tests.support.servers import stop_process
 
 # Lets anyone trace it, where Yama asks for that; then waits.

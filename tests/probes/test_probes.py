@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support import den as dens
+from tests.support import users
+
 from foxden import ChildCrashed, Den
 from foxden.launch.probes import PROBES
 from foxden.model.process_types import BY_NAME, child_rows
 from foxden.parent.hosts import ChildHost
-
-from tests.support import den as dens
-from tests.support import users
 
 pytestmark = [
     pytest.mark.needs("userns", "landlock", "seccomp"),

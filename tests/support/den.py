@@ -21,13 +21,13 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
 
 import pytest
+
 from foxden import Den
 from foxden.model.process_types import PROCESS_TYPES, RemoteType
 from foxden.parent.hosts import ChildHost, End
 from foxden.parent.unit_test import UnitTestParent
 from foxden.protocols.process import PChildProcess
 from foxden.sandbox import linux
-
 from tests.support import leaks, users
 from tests.support.servers import Handler, ScriptedServer, read_head
 

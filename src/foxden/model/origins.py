@@ -171,7 +171,9 @@ def _drop_dots(path: str) -> str:
 
 def resolve(base: Url, reference: str) -> Url:
     """The URL that `reference` (a Location header, a link) means on a page at `base`.  Raises LoadError."""
-    return parse_url(urljoin(base.href, reference.translate(_STRIPPED).strip()))
+    text = reference.translate(_STRIPPED).strip()
+    absolute = re.match(r"[A-Za-z][A-Za-z0-9+.-]*:[/\\]{2}", text)  # urljoin would take `http://` for "here"
+    return parse_url(text if absolute else urljoin(base.href, text))
 
 
 def file_path(url: Url) -> str:

@@ -102,6 +102,7 @@ class ChildHost:
         self.state = State.UNLAUNCHED
         self.enforcement: Enforcement | None = None
         self.pid = 0
+        self.peers = {0}  # children that it was ever given an endpoint to, the parent (0) among them
         self.started_at = time.monotonic()
         loop = asyncio.get_running_loop()
         self._loop = loop
@@ -168,6 +169,8 @@ class ChildHost:
         self.kill(str(error))
 
     def report_bad_peer(self, child_id: int, error: str) -> None:
+        if child_id not in self.peers:  # or any child could have any other ended
+            raise BadMessage(f"PChildProcess.ReportBadPeer: it has no endpoint to child {child_id} - at $.child_id")
         self._on_bad_peer(child_id, error)
 
     async def ping(self, timeout_s: float) -> None:

@@ -232,6 +232,8 @@ class Network:
         ours.close()
         theirs.close()
         self._bridged[reader.child_id] = network
+        reader.peers.add(network.child_id)
+        network.peers.add(reader.child_id)
         reader.ended.add_done_callback(lambda _: self._bridged.pop(reader.child_id, None))
 
     async def transaction(
