@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -12,12 +13,13 @@ from tests.support import den as dens
 from tests.support.loopback import count_fds, packet
 from tests.support.servers import ScriptedServer
 
-from foxden import ChildCrashed, Den
+from foxden import BadMessage, ChildCrashed, Den
 from foxden.ipc.codec import MAX_PACKET, Kind
 from foxden.ipc.fields import Payload
 from foxden.ipc.memory import make_payload
 from foxden.launch.childlog import ChildLog
 from foxden.parent.hosts import ChildHost
+from foxden.parent.network import BodyReading
 from foxden.protocols.content import PDocumentChannel
 from foxden.protocols.process import PChildProcess
 from foxden.protocols.unittest import PIPDLUnitTest, PTestActor, PTestLeaf
@@ -150,7 +152,7 @@ def test_child_that_does_not_read_is_ended_before_it_fills_the_parents_memory(de
 
         def talk() -> None:
             for _ in range(100):
-                root.send(PIPDLUnitTest.Echo.Returns and PIPDLUnitTest.Repeat(text="x" * 1000, times=0))
+                root.send(PIPDLUnitTest.Repeat(text="x" * 1000, times=0))
 
         for _ in range(400):
             dens.on_loop(den, talk)
@@ -158,3 +160,18 @@ def test_child_that_does_not_read_is_ended_before_it_fills_the_parents_memory(de
                 break
         assert "does not read" in dens.ended(den, child).reason
     assert den.fetch(f"{pages.url}/").status == 200
+
+
+def test_socket_process_that_was_taken_over_cannot_fill_the_parents_memory(den: Den) -> None:
+    """It bounds bodies itself; the parent does not take its word for it."""
+    taken: list[bytes] = []
+
+    async def read() -> None:
+        reading = BodyReading(lambda view: taken.append(bytes(view)), asyncio.get_running_loop().create_future(), 10)
+        assert reading.take(memoryview(b"12345678"))
+        assert not reading.take(memoryview(b"12345678")), "no more is wanted"
+        with pytest.raises(BadMessage, match="more than a body may have"):
+            await reading.done
+
+    dens.inside(den, read())
+    assert taken == [b"12345678"]

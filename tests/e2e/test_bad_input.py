@@ -1,6 +1,6 @@
-"""What callers and servers get wrong, end to end: the class, the code and the hint of each error, and nothing dies of it.
+"""What callers and servers get wrong, end to end: class, code and hint of each error, and nothing dies of it.
 
-Page content that is wrong is the content process's matter, transport that is wrong the socket process's: see their tests.
+Page content that is wrong is the content process's matter, wrong transport the socket process's: see their tests.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def test_backslash_is_a_slash_and_no_way_to_another_host(den: Den, pages: Script
 def test_what_is_no_text_is_no_url(den: Den, value: object) -> None:
     for ask in (den.open, den.fetch):
         with pytest.raises(FoxdenError, match="expected a URL or a path") as caught:
-            ask(value)  # type: ignore[operator]
+            ask(value)  # type: ignore[arg-type]
         assert caught.value.hint
 
 
@@ -178,7 +178,7 @@ def test_port_of_another_service(den: Den) -> None:
 def test_address_that_nobody_can_be_at(den: Den, host: str) -> None:
     with pytest.raises((NetworkError, LoadError)) as caught:
         den.open(f"http://{host}/", timeout=10)
-    assert caught.value.code in ("NS_ERROR_LOCAL_NETWORK_ACCESS_DENIED", "NS_ERROR_MALFORMED_URI")
+    assert getattr(caught.value, "code", "") in ("NS_ERROR_LOCAL_NETWORK_ACCESS_DENIED", "NS_ERROR_MALFORMED_URI")
 
 
 @pytest.mark.parametrize(

@@ -541,13 +541,17 @@ def test_demo_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
     with subprocess.Popen(
         command("demo", "--keep"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
     ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("Still running"):
-                break
-        nginx = int(next(tmp_path.glob("foxden-demo-*/nginx.pid")).read_text())
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=10)
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.startswith("Still running"):
+                    break
+            nginx = int(next(tmp_path.glob("foxden-demo-*/nginx.pid")).read_text())
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=20)
+        except BaseException:
+            process.kill()  # leaving the block waits for its end
+            raise
     assert (process.returncode, err) == (130, "")
     assert not leaks.is_running(nginx)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Processes that die, hang or are killed at the worst moment: each load ends with a page or with a clear error, in time.
+"""Processes that die, hang or are killed at the worst moment: each load ends with a page or with a clear error.
 
 Runs in: tests; every test has a den of its own.  Flow: load under way → signal to one process → what the caller gets,
 what the server saw, and whether the next load works.

@@ -5,6 +5,7 @@ Runs in: tests; what needs a process of its own runs in one, started by `run_scr
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import random
@@ -12,7 +13,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -181,19 +182,24 @@ def test_den_is_closed_while_children_are_being_started() -> None:
     """The leak check sees to it that none of them is left, not even as a zombie."""
     for delay_s in (0.0, 0.02, 0.1, 0.3):
         den = Den()
-        launches = [dens.Background(lambda: dens.launch(den, "utility")) for _ in range(5)]
+        launches = [dens.Background(functools.partial(dens.launch, den, "utility")) for _ in range(5)]
         time.sleep(delay_s)
         den.close()
         for launch in launches:
             assert isinstance(launch.error(), DenClosed | ChildCrashed | None)
 
 
+def _call(ask: Callable[[], object], piece: bytes | memoryview) -> None:
+    ask()
+
+
 def test_den_cannot_be_asked_from_its_own_thread(pages: ScriptedServer) -> None:
     """From a sink: it would wait for itself."""
     with Den() as den:
-        for ask in (den.processes, den.close, lambda: den.open(f"{pages.url}/")):
+        asks: list[Callable[[], object]] = [den.processes, den.close, lambda: den.open(f"{pages.url}/")]
+        for ask in asks:
             with pytest.raises(FoxdenError, match="from its own thread"):
-                den.fetch(f"{pages.url}/long", sink=lambda piece, ask=ask: ask())
+                den.fetch(f"{pages.url}/long", sink=functools.partial(_call, ask))
         assert den.fetch(f"{pages.url}/").status == 200
 
 

@@ -1,4 +1,4 @@
-"""A den at work, seen from a test: children launched and probed, processes looked at from outside, servers that are slow.
+"""A den at work, seen from a test: children launched and probed, processes looked at from outside, slow servers.
 
 Runs in: the test process.  Trusts: /proc for what a process is, never what a child says of itself.
 Flow: `with Den() as den` → `launch(den, "content", "web")` → `probe(den, child, "tcp-socket")` → `status(child.pid)`.

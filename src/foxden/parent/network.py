@@ -88,17 +88,21 @@ class HttpTransactionParent(Actor, protocol=PHttpTransaction, side=Side.PARENT):
         self.delete(PHttpTransaction.Delete())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BodyReading:
     """One body on its way to the parent itself (`fetch`): opaque bytes, handed to a sink."""
 
     sink: Callable[[memoryview], object]
     done: asyncio.Future[None]
+    room: int  # bytes that may still come: the socket process keeps to it, or is not believed
 
     def take(self, view: memoryview) -> bool:
         """Hand a piece over.  False: no more is wanted; what the caller's sink raised is the caller's to hear."""
         if not self.done.done():
             try:
+                self.room -= len(view)
+                if self.room < 0:
+                    raise BadMessage("PBackgroundData.OnData: more than a body may have")
                 self.sink(view)
             except Exception as error:
                 self.done.set_exception(error)
@@ -270,7 +274,8 @@ class Network:
 
         The future is done when the body has ended, well or not: the transaction knows which.
         """
-        reading = BodyReading(sink, asyncio.get_running_loop().create_future())
+        room = self._prefs.get_int("foxden.network.max-body-bytes")
+        reading = BodyReading(sink, asyncio.get_running_loop().create_future(), room)
         self._readings[channel_id] = reading
         return reading.done
 
