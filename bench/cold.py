@@ -7,8 +7,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.figures import Figure, interleaved, median
 from tests.support.servers import Nginx
+
+from bench.figures import Figure, interleaved, median
 
 _PAGE = "<!doctype html><title>Small</title><p>A small page.</p>" + "<p>More words.</p>" * 20
 _ROUNDS = 12

@@ -67,5 +67,6 @@ def table(figures: list[Figure]) -> str:
         sign = "≥" if figure.at_least else "≤"
         bound = f"{sign} {figure.bound:g}" if figure.bound is not None else "stated"
         verdict = {True: "holds", False: "MISSED", None: ""}[figure.holds]
-        lines.append(f"{figure.name:<{width}}  {figure.value:>10.3f} {figure.unit:<5} {bound:<9} {verdict:<7} {figure.against}")
+        measured = f"{figure.name:<{width}}  {figure.value:>10.3f} {figure.unit:<5}"
+        lines.append(f"{measured} {bound:<9} {verdict:<7} {figure.against}".rstrip())
     return "\n".join(lines)

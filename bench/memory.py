@@ -8,8 +8,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.figures import Figure
 from tests.support.servers import Nginx
+
+from bench.figures import Figure
 
 _SCRIPT = """
 import json, sys, foxden

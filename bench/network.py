@@ -6,12 +6,13 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.support.pki import Pki
+from tests.support.servers import Nginx
+
 from bench.figures import Figure, median
 from bench.parts import authority, make_runtime
 from bench.peer_client import Client
 from foxden.protocols.network import LoadSink
-from tests.support.pki import Pki
-from tests.support.servers import Nginx
 
 _SMALL, _LARGE = 1024, 256 << 20
 _REQUESTS = 2000
@@ -39,8 +40,7 @@ async def _small(server: Nginx) -> list[Figure]:
         for _ in range(_ROUNDS):
             direct, mediated = [], []
             for _ in range(_REQUESTS // 100):
-                for _ in range(100):
-                    direct.append(await client.get(f"{server.http}/small"))
+                direct += [await client.get(f"{server.http}/small") for _ in range(100)]
                 for _ in range(100):
                     start = time.perf_counter()
                     reply = await runtime.fetch(f"{server.http}/small", timeout_s=30)

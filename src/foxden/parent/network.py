@@ -13,6 +13,7 @@ import itertools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
 
@@ -167,6 +168,9 @@ class Network:
         self._bridged: dict[int, ChildHost] = {}  # child id → the socket process its bridge leads to
         self._readings: dict[int, BodyReading] = {}
         self._channel_ids = itertools.count(1)
+        self._idle_timeout_s = float(prefs.get_int("network.http.response.timeout"))
+        self._max_header_bytes = prefs.get_int("foxden.network.max-header-bytes")
+        self._max_body_bytes = prefs.get_int("foxden.network.max-body-bytes")
 
     def next_channel_id(self) -> int:
         return next(self._channel_ids)
@@ -254,9 +258,9 @@ class Network:
             access=Access(spaces=reach.spaces, addresses=reach.addresses),
             body=make_payload(Payload, request.body) if request.body else None,
             timeout_s=timeout_s,
-            idle_timeout_s=float(self._prefs.get_int("network.http.response.timeout")),
-            max_header_bytes=self._prefs.get_int("foxden.network.max-header-bytes"),
-            max_body_bytes=self._prefs.get_int("foxden.network.max-body-bytes"),
+            idle_timeout_s=self._idle_timeout_s,
+            max_header_bytes=self._max_header_bytes,
+            max_body_bytes=self._max_body_bytes,
         )
         return host.root.construct(HttpTransactionParent(), message)
 
@@ -274,8 +278,7 @@ class Network:
 
         The future is done when the body has ended, well or not: the transaction knows which.
         """
-        room = self._prefs.get_int("foxden.network.max-body-bytes")
-        reading = BodyReading(sink, asyncio.get_running_loop().create_future(), room)
+        reading = BodyReading(sink, asyncio.get_running_loop().create_future(), self._max_body_bytes)
         self._readings[channel_id] = reading
         return reading.done
 
@@ -311,15 +314,23 @@ class _Sendable(msgspec.Struct):
 
 def _check(request: Request) -> None:
     """Say what the caller got wrong, before the socket process must take it for a broken protocol."""
-    asked = {"method": request.method, "url": request.url.href, "headers": request.headers}
-    try:
-        msgspec.convert(asked, _Sendable)
-        wrong = _too_large(len(msgspec.msgpack.encode(asked)), len(request.body))
-    except (msgspec.ValidationError, UnicodeEncodeError) as error:
-        wrong = str(error)
+    wrong, size = _measure(request.method, request.url.href, request.headers)
+    wrong = wrong or _too_large(size, len(request.body))
     if wrong:
         url = request.url.href[:200]
         raise NetworkError(f"{url}: {wrong}", code="NS_ERROR_ILLEGAL_VALUE", url=url, hint=_SENDABLE_HINT)
+
+
+@lru_cache(maxsize=256)
+def _measure(method: str, url: str, headers: tuple[tuple[str, str], ...]) -> tuple[str, int]:
+    """Why these cannot be sent (empty when they can), and their bytes.  Kept: a den asks for much with the same few
+    headers."""
+    asked = {"method": method, "url": url, "headers": headers}
+    try:
+        msgspec.convert(asked, _Sendable)
+        return "", len(msgspec.msgpack.encode(asked))
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+        return str(error), 0
 
 
 def _too_large(head: int, body: int) -> str:

@@ -137,7 +137,13 @@ class ProcessManager:
         """Have `count` children of this type ready, sandboxed and unspecialised, for `take_ready`."""
         pool = self._pools.setdefault((type_name, remote_type), [])
         while len(pool) < count and not self._closing:
-            pool.append(asyncio.create_task(self.launch(type_name, make(), remote_type=remote_type, name="")))
+            pool.append(asyncio.create_task(self._launch_ready(type_name, make(), remote_type)))
+
+    async def _launch_ready(self, type_name: str, root: ChildParent, remote_type: RemoteType) -> ChildHost:
+        """Launch a child that will wait.  It answers once now: a first answer costs more, and is not its user's."""
+        host = await self.launch(type_name, root, remote_type=remote_type)
+        await host.ping(_READY_TIMEOUT_S)
+        return host
 
     def take_ready(self, type_name: str, remote_type: RemoteType) -> ChildHost | None:
         """A ready child of this type, if there is one now."""

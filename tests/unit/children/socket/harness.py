@@ -84,8 +84,8 @@ class HttpTransactionParent(Actor, protocol=PHttpTransaction, side=Side.PARENT):
     def recv_on_start(self, message: PHttpTransaction.OnStart) -> None:
         self.started.set_result(message)
         if message.finished is not None:
-            ended = PHttpTransaction.OnStop(NetOutcome("NS_OK"), message.finished.received_bytes, message.finished.timing)
-            self.stopped.set_result(ended)
+            received, timing = message.finished.received_bytes, message.finished.timing
+            self.stopped.set_result(PHttpTransaction.OnStop(NetOutcome("NS_OK"), received, timing))
             self.finish()
 
     def recv_on_stop(self, message: PHttpTransaction.OnStop) -> None:
