@@ -314,7 +314,10 @@ class _Sendable(msgspec.Struct):
 
 def _check(request: Request) -> None:
     """Say what the caller got wrong, before the socket process must take it for a broken protocol."""
-    wrong, size = _measure(request.method, request.url.href, request.headers)
+    try:
+        wrong, size = _measure(request.method, request.url.href, request.headers)
+    except TypeError as error:  # a value that is not even hashable is no text
+        wrong, size = f"method and headers: expected text: {error}", 0
     wrong = wrong or _too_large(size, len(request.body))
     if wrong:
         url = request.url.href[:200]
