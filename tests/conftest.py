@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -83,3 +84,9 @@ def python_docs(pki: Pki) -> Iterator[Nginx]:
     users.require("python_docs")
     with Nginx(python_docs_directory(), tls=pki.valid) as server:
         yield server
+
+
+def pytest_configure() -> None:
+    # A shell starts background jobs with SIGINT ignored, and what is ignored is inherited: tests send it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -57,7 +57,7 @@ def test_content_reads_the_host_through_landlock_at_level_two() -> None:
 def test_socket_process_sees_its_few_files_and_nothing_else() -> None:
     got = plan("socket")
     assert Bind("/etc/resolv.conf", "/etc/resolv.conf") in got.binds
-    assert Bind("/usr/lib", "/usr/lib") in got.binds
+    assert all(bind.target.startswith("/etc/") for bind in got.binds), "libraries were loaded before the fork"
     assert got.landlock is not None
     assert {rule.path for rule in got.landlock.rules} == {bind.target for bind in got.binds}
     assert {rule.access for rule in got.landlock.rules} == {READ}

@@ -13,13 +13,14 @@ import socket
 
 import pycurl
 
-from foxden.children.socket import engine
+from foxden.children.socket import engine, name_services
 from foxden.children.socket.resolver import Resolver, query_system
 from foxden.protocols.network import NetworkSettings
 
 
 def prewarm() -> None:
     """Exercise what the socket process will use.  Opens no connection, and asks nobody outside this machine."""
+    name_services.preload()
     "".encode("idna")
     with contextlib.suppress(OSError):  # answered from the hosts file; loads the C library's own modules for it
         socket.getaddrinfo(b"localhost", None, socket.AF_UNSPEC, socket.SOCK_STREAM)
