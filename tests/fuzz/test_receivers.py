@@ -133,7 +133,7 @@ def reader_world() -> World:
     from foxden.parent.network import BodyReading, BridgeReader
 
     loop = asyncio.get_running_loop()
-    readings = {1: BodyReading(lambda view: None, loop.create_future())}
+    readings = {1: BodyReading(lambda view: None, loop.create_future(), 1 << 30)}
     tree = _tree(BridgeReader(readings))
     for actor_id, size in ((2, 10), (4, 5000)):
         made = packet(0, PBackgroundData.number, Kind.CONSTRUCT, [1, 0], serial=actor_id, descriptors=1)

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from collections.abc import Callable
 
 import pytest
 
 from foxden.front.cli import families_for
 from foxden.launch import early, interpreter
+
+
+def sleeps(pid: int) -> bool:
+    """It was executed, and waits."""
+    with open(f"/proc/{pid}/cmdline", "rb") as cmdline, open(f"/proc/{pid}/stat", encoding="utf-8") as stat:
+        return b"when-asked" in cmdline.read() and stat.read().rpartition(")")[2].split()[0] == "S"
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(
@@ -44,12 +59,15 @@ def test_lazy_server_loads_nothing_before_its_first_word() -> None:
     words = interpreter.BootWords("starter", "", "", interpreter.library_path(), eager=False)
     begun = early.make(words)
     try:
-        with open(f"/proc/{begun.pid}/cmdline", "rb") as cmdline:
-            assert b"when-asked" in cmdline.read()
-        begun.sock.close()
+        until(lambda: sleeps(begun.pid))
+        with open(f"/proc/{begun.pid}/maps", encoding="utf-8") as maps:
+            assert "msgspec" not in maps.read()
+        begun.sock.send(b"x")  # not a packet of ours: it loads, refuses it and ends
         assert os.waitpid(begun.pid, 0)[0] == begun.pid
     except BaseException:
         os.kill(begun.pid, signal.SIGKILL)
+        os.waitpid(begun.pid, 0)
         raise
     finally:
+        begun.sock.close()
         begun.log.close()
