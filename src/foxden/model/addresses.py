@@ -191,7 +191,12 @@ def _canonical_v6(text: str) -> str:
     inner = text[1:-1] if text.startswith("[") else text
     if "%" in inner:
         raise ValueError(f"expected an address without a zone id, got {text!r}")
-    return str(IPv6Address(inner))
+    address = IPv6Address(inner)
+    if address.ipv4_mapped is None:
+        return str(address)
+    # Python 3.13 writes these with dots, earlier ones and WHATWG's serialiser do not.
+    high, low = divmod(int(address) & 0xFFFF_FFFF, 1 << 16)
+    return f"::ffff:{high:x}:{low:x}"
 
 
 def _ends_in_number(label: str) -> bool:
