@@ -114,7 +114,7 @@ def test_what_the_peer_sent_is_cut_and_made_harmless_in_the_error_text(cls: type
 
 
 def test_deep_nesting_is_refused_without_harm() -> None:
-    with pytest.raises(BadMessage, match="recursion|truncated"):
+    with pytest.raises(BadMessage, match=r"recursion|truncated"):
         decode(SendFile, b"\x91" * (sys.getrecursionlimit() + 1000))
 
 
