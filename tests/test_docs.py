@@ -17,7 +17,7 @@ from foxden.model.process_types import PROCESS_TYPES
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
-MACHINE_PATHS = ("/work/", "/root/")
+MACHINE_PATHS = tuple(f"/{folder}/" for folder in ("work", "root"))
 INDEX_HOSTS = ("pypi.org", "pythonhosted.org", "deb.debian.org", "registry.npmjs")
 
 
