@@ -11,6 +11,7 @@ import base64
 import codecs
 import os
 import sys
+from abc import ABC, abstractmethod
 from typing import Any, Self
 
 from foxden.front.exchange import Head
@@ -21,20 +22,20 @@ from foxden.front.whole_file import WholeFile
 _BAR_FROM_BYTES = 1 << 20
 
 
-class Receiver:
+class Receiver(ABC):
     """Takes one body.  Use with `with`."""
 
-    def begin(self, head: Head) -> None:
+    def begin(self, head: Head) -> None:  # noqa: B027 - most have nothing to do then
         """The head has come."""
 
+    @abstractmethod
     def take(self, data: bytes) -> None:
         """A piece of what is to be printed."""
-        raise NotImplementedError
 
-    def finish(self) -> None:
+    def finish(self) -> None:  # noqa: B027 - likewise
         """All of it has come."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - likewise
         """Let go, however it ended."""
 
     def __enter__(self) -> Self:
