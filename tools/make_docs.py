@@ -251,7 +251,7 @@ def type_text(kind: Any) -> str:
             return f"**{kind.cls.__name__}**, up to {size_text(kind.cls.limit)}"
         case shape.CustomType() if issubclass(kind.cls, Descriptor):
             return f"descriptor **{kind.cls.__name__}**"
-    raise NotImplementedError(f"{type(kind).__name__}: say here how to show it")
+    raise TypeError(f"{type(kind).__name__}: say here how to show it")
 
 
 def range_text(kind: Any) -> str:

@@ -44,7 +44,7 @@ def make_descriptor(kind: type[D], data: bytes = b"x") -> D:
         return kind(os.pidfd_open(os.getpid()))
     if kind is SharedMemory:
         return kind(make_memory(data).detach())
-    raise NotImplementedError(f"{kind.__name__}: say here how to make one")
+    raise TypeError(f"{kind.__name__}: say here how to make one")
 
 
 def _payload(kind: type[Payload]) -> st.SearchStrategy[Any]:
@@ -95,7 +95,7 @@ def _of(kind: shape.Type) -> st.SearchStrategy[Any]:
             return _payload(kind.cls)
         case shape.CustomType() if issubclass(kind.cls, Descriptor):
             return st.builds(make_descriptor, st.just(kind.cls))
-    raise NotImplementedError(f"{type(kind).__name__}: say here how to make one")
+    raise TypeError(f"{type(kind).__name__}: say here how to make one")
 
 
 def _low(kind: shape.IntType) -> int:

@@ -18,7 +18,6 @@ ActorId = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
 ChildId = Annotated[int, Meta(ge=0, le=0x7FFF_FFFF)]  # 0: the parent
 ChannelId = Annotated[int, Meta(ge=1, le=(1 << 53) - 1)]
 Size = Annotated[int, Meta(ge=0, le=(1 << 53) - 1)]
-SmallCount = Annotated[int, Meta(ge=0, le=0xFFFF)]
 Microseconds = Annotated[int, Meta(ge=0, le=(1 << 53) - 1)]
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
@@ -32,7 +31,6 @@ LongText = Annotated[str, Meta(max_length=8192)]
 HostName = Annotated[str, Meta(min_length=1, max_length=255)]
 IpText = Annotated[str, Meta(min_length=2, max_length=64)]
 UrlText = Annotated[str, Meta(min_length=1, max_length=32_768)]
-PathText = Annotated[str, Meta(min_length=1, max_length=4096)]
 InlineBytes = Annotated[bytes, Meta(max_length=INLINE_MAX)]
 
 # Patterns end in \Z: `$` would let one newline pass at the end.

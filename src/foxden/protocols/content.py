@@ -21,7 +21,6 @@ from foxden.ipc.fields import (
     LongText,
     Name,
     RegularFile,
-    Seconds,
     ShortText,
     Size,
     UrlText,
@@ -105,6 +104,3 @@ class PDocumentChannel(Protocol, number=10, manager=PContent, ends=("default", "
 
     class Delete(Both):
         """Either side is done with it."""
-
-
-LOAD_TIMEOUT_DEFAULT_S: Seconds = 60.0

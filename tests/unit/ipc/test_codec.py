@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import struct
-import sys
 
 import msgspec
 import pytest
@@ -114,8 +113,8 @@ def test_what_the_peer_sent_is_cut_and_made_harmless_in_the_error_text(cls: type
 
 
 def test_deep_nesting_is_refused_without_harm() -> None:
-    with pytest.raises(BadMessage, match=r"recursion|truncated"):
-        decode(SendFile, b"\x91" * (sys.getrecursionlimit() + 1000))
+    with pytest.raises(BadMessage, match="recursion"):
+        decode(SendFile, b"\x91" * 100_000)  # deeper than any Python goes, and still one packet
 
 
 @pytest.mark.parametrize(("fds", "indexes"), [(0, [0, None]), (2, [0, None]), (1, [1, None]), (2, [0, 0]), (2, [0, 2])])
