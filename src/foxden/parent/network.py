@@ -60,6 +60,8 @@ class HttpTransactionParent(Actor, protocol=PHttpTransaction, side=Side.PARENT):
         self.stop: asyncio.Future[PHttpTransaction.OnStop | None] = loop.create_future()
 
     def recv_on_start(self, message: PHttpTransaction.OnStart) -> None:
+        if self.stop.done():
+            raise BadMessage("PHttpTransaction.OnStart: sent after OnStop, which is the last word - at header.message")
         if not self.start.done():
             self.start.set_result(message)
         if message.finished is not None:
