@@ -17,7 +17,17 @@ from collections.abc import Callable, Iterable
 from foxden.errors import BadMessage
 from foxden.ipc import fields
 from foxden.ipc.codec import describe
-from foxden.ipc.fields import Descriptor, Endpoint, Payload, PidFd, RegularFile, SharedMemory
+from foxden.ipc.fields import (
+    Descriptor,
+    Endpoint,
+    Listener,
+    Payload,
+    PidFd,
+    RegularFile,
+    SharedMemory,
+    StackPipe,
+    Stream,
+)
 from foxden.ipc.schema import Message, Reply
 
 # Not in the fcntl module before Python 3.14 (FUTURE_WRITE) and before 3.8 (the others); linux/fcntl.h.
@@ -71,11 +81,26 @@ def _is_pidfd(fd: int) -> bool:
     return True
 
 
+def _is_listener(fd: int) -> bool:
+    return os.readlink(f"/proc/self/fd/{fd}") == "anon_inode:seccomp notify"
+
+
+def _is_stack_pipe(fd: int) -> bool:
+    return _is_readable(fd) and stat.S_ISFIFO(os.fstat(fd).st_mode)
+
+
+def _is_stream(fd: int) -> bool:
+    return not fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_PATH and not stat.S_ISDIR(os.fstat(fd).st_mode)
+
+
 _CHECKS: dict[type[Descriptor], tuple[str, Callable[[int], bool]]] = {
     Endpoint: ("a SOCK_SEQPACKET unix socket", _is_endpoint),
     RegularFile: ("a regular file open for reading", _is_regular_file),
     SharedMemory: ("a memfd sealed against resizing and writing", _is_shared_memory),
     PidFd: ("a pidfd", _is_pidfd),
+    Listener: ("the listener of a seccomp filter", _is_listener),
+    StackPipe: ("a pipe open for reading", _is_stack_pipe),
+    Stream: ("something that can be read or written", _is_stream),
 }
 
 

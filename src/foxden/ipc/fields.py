@@ -126,6 +126,24 @@ class PidFd(Descriptor):
     __slots__ = ()
 
 
+class Listener(Descriptor):
+    """Where the notifications of a seccomp filter come."""
+
+    __slots__ = ()
+
+
+class StackPipe(Descriptor):
+    """The reading end of a pipe into which a child writes the Python stack that it is asked for."""
+
+    __slots__ = ()
+
+
+class Stream(Descriptor):
+    """What a program has as its standard input, output or error: any file, pipe, socket or terminal."""
+
+    __slots__ = ()
+
+
 class SharedMemory(Descriptor):
     """A memfd sealed against resizing and against writing through new maps: the receiver can only read it.
 

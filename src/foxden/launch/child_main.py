@@ -7,6 +7,7 @@ Source: architecture.md "Layers of one child"; core-feasibility section 10, chil
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import os
 import signal
@@ -17,6 +18,7 @@ from typing import Any, NoReturn
 from foxden.ipc.actor import Actor, Why
 from foxden.ipc.blocking import BlockingLoop, BlockingPipe
 from foxden.ipc.codec import Kind, decode_body, encode
+from foxden.ipc.fields import Listener, StackPipe
 from foxden.launch import probes
 from foxden.model.enforcement import Enforcement, LayerStatus, Status
 from foxden.protocols.process import PChildProcess
@@ -67,12 +69,13 @@ class ChildContext:
 
     def launch(self, root: ChildActor, message: PChildProcess.Launch) -> None:
         linux.set_process_name(f"fx-{message.remote_type or message.process_type}")
+        stacks = _open_stack_pipe() if message.plan.stacks else None
         try:
-            enforcement = enforce.apply(
+            applied = enforce.apply(
                 message.plan,
                 namespaces_given=message.namespaces_given,
                 own_uid=self.own_uid,
-                keep_fds={self.sock.fileno()},
+                keep_fds={self.sock.fileno(), *(stacks or ())},
                 landlock_abi_limit=message.landlock_abi_limit,
             )
         except enforce.EnforceError as error:
@@ -80,7 +83,9 @@ class ChildContext:
             self.exit(EXIT_FAILED)
         self.child_id = message.child_id
         self.process_type, self.remote_type = message.process_type, message.remote_type
-        root.send(PChildProcess.Ready(enforcement=enforcement))
+        listener = Listener(applied.listener) if applied.listener >= 0 else None
+        reader = StackPipe(stacks[0]) if stacks else None
+        root.send(PChildProcess.Ready(enforcement=applied.enforcement, listener=listener, stacks=reader))
 
     def _closed(self, pipe: BlockingPipe, why: Why, error: Exception | None) -> None:
         if error is not None:
@@ -109,6 +114,17 @@ def run(module: str, endpoint: int, log: int, *, own_uid: int) -> NoReturn:
         sys.stderr.flush()
     finally:
         os._exit(code)
+
+
+STACK_SIGNAL = signal.SIGUSR2
+
+
+def _open_stack_pipe() -> tuple[int, int]:
+    """Write this process's Python stack into a pipe whenever STACK_SIGNAL comes.  In C, so that it works anywhere."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)  # a child whose pipe is full loses a stack, not its time
+    faulthandler.register(STACK_SIGNAL, file=writer, all_threads=False, chain=False)
+    return reader, writer
 
 
 def _reset_signals() -> None:

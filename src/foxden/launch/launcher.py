@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,8 +92,9 @@ class Launcher:
     `can_spawn` turns False when the parent has locked itself: from then on only what was made before can fork.
     """
 
-    def __init__(self, server_plan: SandboxPlan, *, emulate: str = "") -> None:
-        self._plan = server_plan
+    def __init__(self, server_plan: Callable[[Family], SandboxPlan], *, emulate: str = "") -> None:
+        """`server_plan`: what the fork server of a family puts on itself."""
+        self._plan_of = server_plan
         self._words = interpreter.BootWords("starter", "", emulate, interpreter.library_path())
         self._starter: Server | None = None
         self._servers: dict[Family, Server] = {}
@@ -113,7 +114,7 @@ class Launcher:
         for family in warm:
             if family is not Family.NETWORK:
                 server = self._spawn(family.value, self._words.for_family(family.value), ForkServerParent())
-                self._register(family, server, self._plan)
+                self._register(family, server, self._plan_of(family))
 
     def _spawn_network(self, *, eager: bool = True) -> Server:
         # Made by the parent itself: what comes from the starter can be locked before it forks; this one must be
@@ -191,7 +192,7 @@ class Launcher:
             log_ours.close()
             raise
         server = self._hold(family.value, ForkServerParent(), ours, log_ours, reply.pid, reply.pidfd.detach())
-        return self._register(family, server, self._plan)
+        return self._register(family, server, self._plan_of(family))
 
     def prepare(self, family: Family) -> None:
         """Begin to start this family's fork server, to have it warm when it is needed."""

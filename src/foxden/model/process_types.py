@@ -20,7 +20,9 @@ class Family(enum.Enum):
     EXTENSION = "extension"  # extension and privileged content: more messages are open to them
     MEDIA = "media"  # GMP, RDD, GPU, VR: native decoders and drivers
     NETWORK = "network"  # the socket process alone
-    UTILITY = "utility"  # functions, unmodified programs, the broker, the IPC test process
+    UTILITY = "utility"  # functions, the IPC test process
+    PLUGIN = "plugin"  # unmodified programs: their server may execute, which no other family may
+    BROKER = "broker"  # the broker alone: it reads and writes other processes' memory, which no other family may
 
 
 class RemoteType(enum.Enum):
@@ -54,7 +56,7 @@ _IDLE = "foxden.children.idle"
 PROCESS_TYPES: tuple[ProcessType, ...] = (
     ProcessType(0, "default", "", "parent", "", Family.NONE,
                 about="The parent: trusted, decides everything, opens no network socket, runs no untrusted input."),
-    ProcessType(1, "plugin", "PChildProcess", "plugin", _IDLE, Family.UTILITY, disable_env="MOZ_DISABLE_NPAPI_SANDBOX",
+    ProcessType(1, "plugin", "PChildProcess", "plugin", _IDLE, Family.PLUGIN, disable_env="MOZ_DISABLE_NPAPI_SANDBOX",
                 working=False, about="Unmodified third-party programs and native libraries."),
     ProcessType(2, "content", "PContent", "content", "foxden.children.content.process", Family.WEB,
                 remote_types=(RemoteType.WEB, RemoteType.FILE, RemoteType.PRIVILEGED, RemoteType.EXTENSION),
@@ -72,7 +74,7 @@ PROCESS_TYPES: tuple[ProcessType, ...] = (
     ProcessType(8, "socket", "PSocketProcess", "socket", "foxden.children.socket.process", Family.NETWORK,
                 level_pref="security.sandbox.socket.process.level", disable_env="MOZ_DISABLE_SOCKET_PROCESS_SANDBOX",
                 about="All of the network: DNS, TCP, TLS, HTTP.  One per den."),
-    ProcessType(9, "broker", "PChildProcess", "broker", _IDLE, Family.UTILITY, working=False,
+    ProcessType(9, "broker", "PChildProcess", "broker", _IDLE, Family.BROKER, working=False,
                 about="Opens files for the others (RemoteSandboxBroker)."),
     ProcessType(10, "forkserver", "PForkServer", "forkserver", "", Family.NONE,
                 about="One per family: warm, single-threaded, forks the others."),
@@ -81,6 +83,18 @@ PROCESS_TYPES: tuple[ProcessType, ...] = (
 )
 
 BY_NAME: dict[str, ProcessType] = {row.name: row for row in PROCESS_TYPES}
+
+# The filter that a family's fork server puts on itself, and that all its children inherit: sandbox/policies/<name>.toml.
+# The network's has none: it must fork the one process that makes internet sockets.
+SERVER_POLICIES: dict[Family, str] = {
+    Family.WEB: "forkserver",
+    Family.FILE: "forkserver",
+    Family.EXTENSION: "forkserver",
+    Family.MEDIA: "forkserver",
+    Family.UTILITY: "forkserver",
+    Family.PLUGIN: "forkserver-plugin",
+    Family.BROKER: "forkserver-broker",
+}
 
 # The family of a content process depends on what it may hold.
 _CONTENT_FAMILIES: dict[RemoteType, Family] = {

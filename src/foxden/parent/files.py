@@ -42,7 +42,7 @@ def open_for_content(path: str, rules: PathRules | None) -> tuple[RegularFile, i
     """Return (the open file, its size).  Raises LoadError with an NS_ERROR_FILE_… code."""
     real = _real_path(path)
     for candidate in (os.path.normpath(path), real):
-        if rules is not None and lookup(rules, AbsPath.parse(candidate)) is not Access.READ:
+        if rules is not None and not lookup(rules, AbsPath.parse(candidate)) & Access.READ:
             raise LoadError(
                 f"{path}: the policy of file pages does not let them read it",
                 code="NS_ERROR_FILE_ACCESS_DENIED",

@@ -7,6 +7,7 @@ Source: shapes.md section 2.
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from foxden.model.process_types import BY_NAME, ProcessType, RemoteType
+from foxden.model.process_types import BY_NAME, SERVER_POLICIES, Family, ProcessType, RemoteType
 from foxden.parent.prefs import Prefs
 from foxden.sandbox.build import build_plan
 from foxden.sandbox.plan import SandboxPlan
@@ -52,19 +53,21 @@ class Plans:
         return row.policy, self._prefs.level_of(row), remote_type.value if remote_type else None
 
 
-def server_plan() -> SandboxPlan:
-    """What fork servers put on themselves (the network's does not: see launch/launcher)."""
-    return _lock_plan("forkserver")
+@functools.cache
+def server_plan(family: Family) -> SandboxPlan:
+    """What the fork server of this family puts on itself (the network's does not: see launch/launcher)."""
+    return _lock_plan(SERVER_POLICIES[family], listener=True)
 
 
 def parent_plan() -> SandboxPlan:
     """What the `foxden` command's parent locks itself with."""
-    return _lock_plan("default")
+    return _lock_plan(BY_NAME["default"].policy)
 
 
-def _lock_plan(type_name: str) -> SandboxPlan:
-    policy = load(BY_NAME[type_name].policy, read_policy)
-    plan = build_plan(resolve(policy, level=1, remote_type=None, variables={}), arch=platform.machine())
+def _lock_plan(policy_name: str, *, listener: bool = False) -> SandboxPlan:
+    """`listener`: leave notifications to the newer filters of children; without one the kernel answers ENOSYS."""
+    resolved = resolve(load(policy_name, read_policy), level=1, remote_type=None, variables={})
+    plan = build_plan(resolved, arch=platform.machine(), listener=listener)
     return msgspec.structs.replace(plan, limits=(), namespaces=0)
 
 

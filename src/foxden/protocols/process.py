@@ -10,7 +10,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from foxden.ipc.fields import ChildId, Errno, LongText, Name, ShortText, Token
+from foxden.ipc.fields import ChildId, Errno, Listener, LongText, Name, ShortText, StackPipe, Token
 from foxden.ipc.schema import Protocol, Reply, ToChild, ToParent
 from foxden.model.enforcement import Enforcement
 from foxden.sandbox.plan import SandboxPlan
@@ -33,6 +33,8 @@ class PChildProcess(Protocol, number=1, ends=("default", "any")):
         """The sandbox is on; this is what the kernel gave."""
 
         enforcement: Enforcement
+        listener: Listener | None = None  # the filter's notifications; the parent gives it to the broker
+        stacks: StackPipe | None = None  # the Python stacks that the broker asks for
 
     class LaunchFailed(ToParent, once=True, after=Launch):
         """A step of the launch failed; the child ends."""

@@ -7,6 +7,7 @@ Source: the declarations themselves; a test keeps this list complete.
 from __future__ import annotations
 
 from foxden.ipc.schema import Protocol
+from foxden.protocols.broker import PBroker
 from foxden.protocols.content import PContent, PDocument, PDocumentChannel
 from foxden.protocols.forkserver import PForkServer, PStarter
 from foxden.protocols.network import (
@@ -29,6 +30,7 @@ PROTOCOLS: tuple[type[Protocol], ...] = (
     PContent,
     PDocument,
     PDocumentChannel,
+    PBroker,
     PIPDLUnitTest,
     PTestActor,
     PTestLeaf,

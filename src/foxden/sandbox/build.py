@@ -66,6 +66,7 @@ def build_plan(resolved: ResolvedPolicy, *, arch: str, listener: bool = False) -
         landlock=_landlock(resolved, reads) if resolved.landlock else None,
         filter=compile_filter(table, listener=listener),
         notify=listener and table.may_notify(),
+        quiet_filter=compile_filter(table, listener=False) if listener else b"",
         limits=_limits(resolved),
         oom_score_adj=resolved.limits.get("oom_score_adj", 0),
         own_network=resolved.network == "none",
@@ -85,12 +86,12 @@ def _kernel_reads(resolved: ResolvedPolicy) -> tuple[FileRule, ...]:
     A deny rule outside of every granted tree needs nothing: the kernel gives only what is granted.
     """
     rules = resolved.files.rules()
-    reads = tuple(rule for rule in rules if rule.access is Access.READ)
+    reads = tuple(rule for rule in rules if rule.access & Access.READ)
     where = f"{resolved.name}.toml: level {resolved.level}"
     if resolved.root == "empty" and any(rule.path == "/" for rule in reads):
         raise policy_error(where, "root = 'host' where all of '/' is granted by the kernel", resolved.root)
     for denied in rules:
-        within = [rule.path for rule in reads if denied.access is Access.DENY and _is_below(denied.path, rule.path)]
+        within = [rule.path for rule in reads if denied.access & Access.DENY and _is_below(denied.path, rule.path)]
         if within:
             expected = f"no deny rule below {within[0]!r}, which reads = 'kernel' grants as a whole"
             raise policy_error(where, expected, str(denied.path))

@@ -9,15 +9,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from foxden.model.enforcement import Enforcement, LayerStatus, Status
 from foxden.sandbox import capabilities, landlock, limits, linux, namespaces, seccomp
 from foxden.sandbox.plan import SandboxPlan
 
 T = TypeVar("T")
+_EBUSY = 16
+_NO_LISTENER = LayerStatus(
+    Status.PARTIAL, "another listener serves this process: no file is brokered, no violation recorded"
+)
 FULL = LayerStatus(Status.FULL)
 _NO_NAMESPACES = LayerStatus(Status.NONE, "the kernel gave no user namespace")
+
+
+class Applied(NamedTuple):
+    """What came of it.  The holder closes `listener`, or hands it to a broker; -1: nobody need be asked."""
+
+    enforcement: Enforcement
+    listener: int = -1
 
 
 class EnforceError(Exception):
@@ -39,7 +50,7 @@ def _step(name: str, act: Callable[[], T]) -> T:
 
 def apply(
     plan: SandboxPlan, *, namespaces_given: bool, own_uid: int, keep_fds: set[int], landlock_abi_limit: int
-) -> Enforcement:
+) -> Applied:
     """Put every layer of the plan on.  `own_uid`: a uid that root mapped for this child, or -1.
 
     Raises EnforceError; the process must then end.  Layers that this kernel lacks are not errors here: they are
@@ -61,8 +72,8 @@ def apply(
         _step("no_new_privs", lambda: linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1))
     landlock_plan = plan.landlock
     locked = _step("landlock", lambda: landlock.apply(landlock_plan, abi)) if landlock_plan is not None else None
-    filtered = _seccomp(plan)
-    return Enforcement(
+    filtered, listener = _seccomp(plan)
+    enforcement = Enforcement(
         namespaces=_namespaces(plan, isolated),
         limits=limited,
         root=rooted,
@@ -71,6 +82,7 @@ def apply(
         landlock=locked,
         seccomp=filtered,
     )
+    return Applied(enforcement, listener)
 
 
 def _namespaces(plan: SandboxPlan, isolated: bool) -> LayerStatus | None:
@@ -110,16 +122,30 @@ def _capabilities(plan: SandboxPlan) -> LayerStatus | None:
     return FULL
 
 
-def _seccomp(plan: SandboxPlan) -> LayerStatus | None:
+def _seccomp(plan: SandboxPlan) -> tuple[LayerStatus | None, int]:
+    """The filter on, and its listener where the plan wants one."""
     if not plan.filter:
-        return None
+        return None, -1
     try:
+        if plan.notify:
+            return _seccomp_with_listener(plan)
         seccomp.load(plan.filter)
     except OSError as error:
         if error.errno in (22, 38) and not seccomp.is_available():
-            return LayerStatus(Status.NONE, "this kernel takes no seccomp filters")
+            return LayerStatus(Status.NONE, "this kernel takes no seccomp filters"), -1
         raise EnforceError("seccomp", error) from error
-    return FULL
+    return FULL, -1
+
+
+def _seccomp_with_listener(plan: SandboxPlan) -> tuple[LayerStatus, int]:
+    try:
+        # Waiting killably, a thread would not hear the signal that asks for its stack.
+        return FULL, seccomp.load_with_listener(plan.filter, killable=not plan.stacks)
+    except OSError as error:
+        if error.errno != _EBUSY:
+            raise
+    seccomp.load(plan.quiet_filter)
+    return _NO_LISTENER, -1
 
 
 def _network(plan: SandboxPlan, isolated: bool, filtered: LayerStatus | None) -> LayerStatus | None:
@@ -127,9 +153,10 @@ def _network(plan: SandboxPlan, isolated: bool, filtered: LayerStatus | None) ->
     if not plan.own_network:
         return None
     in_own = isolated and bool(plan.namespaces & namespaces.CLONE_NEWNET)
-    if in_own and filtered is FULL:
+    is_filtered = filtered is not None and filtered.status is not Status.NONE
+    if in_own and is_filtered:
         return FULL
-    if filtered is FULL:
+    if is_filtered:
         return LayerStatus(Status.PARTIAL, "no network namespace: the filter alone refuses sockets")
     return LayerStatus(Status.PARTIAL if in_own else Status.NONE, "no filter refuses sockets")
 

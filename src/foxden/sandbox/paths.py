@@ -14,12 +14,43 @@ from dataclasses import dataclass
 PATH_MAX = 4096  # limits.h: bytes, with the NUL
 
 
-class Access(enum.Enum):
-    """What a rule gives.  NONE: no rule speaks of the path, which is refused as DENY is."""
+class Access(enum.IntFlag):
+    """What a rule gives.  NONE: no rule speaks of the path, which is refused as DENY is.
 
-    NONE = "none"
-    DENY = "deny"
-    READ = "r"
+    Whatever is given, its path may be looked at too, as with STAT alone.  Source: Gecko's SandboxBroker.h, MAY_ACCESS …
+    """
+
+    NONE = 0
+    STAT = 1  # that it exists, and its attributes
+    READ = 2
+    WRITE = 4
+    CREATE = 8  # and remove, and rename
+    CONNECT = 16  # to a unix socket
+    EXECUTE = 32
+    DENY = 128  # wins over everything else that is said of the same path
+
+    @classmethod
+    def parse(cls, word: str) -> Access:
+        """`deny`, `stat`, `connect`, or letters of `rwcx`.  Raises: ValueError."""
+        if word in _WORDS:
+            return _WORDS[word]
+        if not word or len(set(word)) != len(word) or not set(word) <= set(_LETTERS):
+            raise ValueError(f"expected 'deny', 'stat', 'connect' or letters of 'rwcx', got {word!r}")
+        access = cls.NONE
+        for letter in word:
+            access |= _LETTERS[letter]
+        return access
+
+    def word(self) -> str:
+        """As a policy writes it."""
+        if self & Access.DENY:
+            return "deny"
+        letters = "".join(letter for letter, bit in _LETTERS.items() if self & bit)
+        return letters or ("connect" if self & Access.CONNECT else "stat" if self else "none")
+
+
+_LETTERS = {"r": Access.READ, "w": Access.WRITE, "c": Access.CREATE, "x": Access.EXECUTE}
+_WORDS = {"deny": Access.DENY, "stat": Access.STAT, "connect": Access.CONNECT}
 
 
 class AbsPath(str):
@@ -49,7 +80,7 @@ class FileRule:
 
 @dataclass(frozen=True, slots=True)
 class PathRules:
-    """Rules by path.  Made by `of`, which lets deny win where a path has two rules."""
+    """Rules by path.  Made by `of`: where a path has two rules deny wins, else both are given."""
 
     by_path: Mapping[str, Access]
 
@@ -57,8 +88,8 @@ class PathRules:
     def of(cls, rules: Iterable[FileRule]) -> PathRules:
         by_path: dict[str, Access] = {}
         for rule in rules:
-            if by_path.get(rule.path) is not Access.DENY:
-                by_path[rule.path] = rule.access
+            access = by_path.get(rule.path, Access.NONE) | rule.access
+            by_path[rule.path] = Access.DENY if access & Access.DENY else access
         return cls(dict(sorted(by_path.items())))
 
     def rules(self) -> tuple[FileRule, ...]:

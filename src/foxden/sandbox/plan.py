@@ -15,10 +15,11 @@ PlanPath = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 
 
 class Bind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One read-only view of the host in the child's root.  A source that does not exist is left out."""
+    """One view of the host in the child's root.  A source that does not exist is left out."""
 
     source: PlanPath  # absolute, on the host
     target: PlanPath  # absolute, in the child
+    writable: bool = False
 
 
 class LandlockRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,6 +57,8 @@ class SandboxPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     landlock: LandlockPlan | None = None
     filter: Annotated[bytes, msgspec.Meta(max_length=4096 * 8)] = b""  # BPF program, 8 bytes an instruction
     notify: bool = False  # the filter has a verdict for a listener, and a broker serves it
+    quiet_filter: Annotated[bytes, msgspec.Meta(max_length=4096 * 8)] = b""  # the same where no listener is to be had
+    stacks: bool = False  # the broker asks for the Python stack of what it refuses
     limits: Annotated[tuple[Limit, ...], msgspec.Meta(max_length=16)] = ()
     oom_score_adj: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0
     own_network: bool = False  # no address of the host is reachable: own net namespace, and no internet socket

@@ -260,13 +260,11 @@ def _parse_files(name: str, key: str, value: object) -> tuple[FileLine, ...]:
 
 
 _WHEN = "when-remote-type"
-_ACCESS = {"r": Access.READ, "deny": Access.DENY}
 
 
 def _parse_file(name: str, key: str, path: str, access: object, remote_type: str | None) -> FileLine:
     where = f"{name}.toml: {key}.{path!r}"
-    if not isinstance(access, str) or access not in _ACCESS:
-        raise policy_error(where, "'r' or 'deny'", access)
+    given = _parse_access(where, access)
     found = re.fullmatch(r"\{(\w+)\}(.*)", path)
     variable, rest = (found[1], found[2]) if found else ("", path)
     if found and variable not in VARIABLES:
@@ -276,7 +274,14 @@ def _parse_file(name: str, key: str, path: str, access: object, remote_type: str
         AbsPath.parse(stand_in + rest)
     except ValueError as error:
         raise PolicyError(f"{where}: {error}") from None
-    return FileLine(where, variable, rest, _ACCESS[access], remote_type)
+    return FileLine(where, variable, rest, given, remote_type)
+
+
+def _parse_access(where: str, access: object) -> Access:
+    try:
+        return Access.parse(access if isinstance(access, str) else "")
+    except ValueError:
+        raise policy_error(where, "'deny', 'stat', 'connect' or letters of 'rwcx'", access) from None
 
 
 def _parse_limits(name: str, table: Mapping[str, object]) -> dict[str, int]:

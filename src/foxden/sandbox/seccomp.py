@@ -11,7 +11,7 @@ import ctypes
 from foxden.sandbox import linux
 
 _SET_MODE_FILTER = 1
-_FLAG_TSYNC, _FLAG_SPEC_ALLOW = 1, 4
+_FLAG_TSYNC, _FLAG_SPEC_ALLOW, _FLAG_NEW_LISTENER, _FLAG_WAIT_KILLABLE = 1, 4, 8, 32
 
 
 class _Program(ctypes.Structure):
@@ -20,13 +20,31 @@ class _Program(ctypes.Structure):
 
 def load(program: bytes, *, all_threads: bool = False) -> None:
     """Put the filter on this thread, or on all threads of the process.  Needs no_new_privs.  Raises OSError."""
-    buffer = ctypes.create_string_buffer(program, len(program))
-    header = _Program(len(program) // 8, ctypes.addressof(buffer))
-    flags = _FLAG_TSYNC if all_threads else 0
-    pointer = ctypes.cast(ctypes.pointer(header), ctypes.c_void_p).value or 0
-    result = linux.syscall("seccomp", _SET_MODE_FILTER, flags, pointer)
+    result = _set_filter(program, _FLAG_TSYNC if all_threads else 0)
     if result > 0:
         raise OSError(22, f"seccomp: thread {result} has another filter")
+
+
+def load_with_listener(program: bytes, *, killable: bool) -> int:
+    """Put the filter on this thread; return the descriptor on which its notifications come.
+
+    `killable`: a thread whose call was taken up waits for the answer and hears no signal but a fatal one (Linux 5.19;
+    left out where the kernel does not know it).  Raises OSError: EBUSY when another listener serves this process.
+    """
+    if killable:
+        try:
+            return _set_filter(program, _FLAG_NEW_LISTENER | _FLAG_WAIT_KILLABLE)
+        except OSError as error:
+            if error.errno != 22:
+                raise
+    return _set_filter(program, _FLAG_NEW_LISTENER)
+
+
+def _set_filter(program: bytes, flags: int) -> int:
+    buffer = ctypes.create_string_buffer(program, len(program))
+    header = _Program(len(program) // 8, ctypes.addressof(buffer))
+    pointer = ctypes.cast(ctypes.pointer(header), ctypes.c_void_p).value or 0
+    return linux.syscall("seccomp", _SET_MODE_FILTER, flags, pointer)
 
 
 def is_available() -> bool:

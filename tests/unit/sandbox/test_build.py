@@ -71,7 +71,7 @@ def test_trusted_processes_get_a_filter_only(name: str) -> None:
     got = plan(name, listener=True)
     assert got.filter
     assert (got.namespaces, got.empty_root, got.landlock) == (0, False, None)
-    assert (got.drop_capabilities, got.notify) == (False, False)
+    assert (got.drop_capabilities, got.notify) == (False, name == "forkserver")
     assert got.limits == (Limit("core", 0),)
 
 
