@@ -84,7 +84,7 @@ PROCESS_TYPES: tuple[ProcessType, ...] = (
 
 BY_NAME: dict[str, ProcessType] = {row.name: row for row in PROCESS_TYPES}
 
-# The filter that a family's fork server puts on itself, and that all its children inherit: sandbox/policies/<name>.toml.
+# The filter that a family's fork server puts on itself, and that all its children inherit, by the name of its policy.
 # The network's has none: it must fork the one process that makes internet sockets.
 SERVER_POLICIES: dict[Family, str] = {
     Family.WEB: "forkserver",
