@@ -8,6 +8,7 @@ Source: shared vocabulary FULL / PARTIAL / NONE, after rust-landlock's Restricti
 from __future__ import annotations
 
 import enum
+from collections.abc import Collection
 from typing import Annotated
 
 import msgspec
@@ -62,3 +63,12 @@ class Enforcement(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
             return "NONE"
         missing = self.missing()
         return "FULL" if not missing else f"PARTIAL({','.join(layer.value for layer in missing)})"
+
+
+def missing_layers(enforcement: Enforcement, accepted: Collection[Layer]) -> dict[Layer, str]:
+    """What a child lacks that nobody accepted: layer → reason.  Empty: it may work."""
+    return {
+        layer: status.reason
+        for layer, status in enforcement.items()
+        if status.status is not Status.FULL and layer not in accepted
+    }

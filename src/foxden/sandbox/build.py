@@ -7,6 +7,7 @@ Source: linux/landlock.h (ABI 7), linux/sched.h, getrlimit(2); shared shapes in 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from foxden.sandbox.bpf import compile_filter
@@ -15,6 +16,7 @@ from foxden.sandbox.filter import verdicts
 from foxden.sandbox.paths import Access, FileRule
 from foxden.sandbox.plan import Bind, LandlockPlan, LandlockRule, Limit, SandboxPlan
 from foxden.sandbox.policy import ResolvedPolicy
+from foxden.sandbox.rights import landlock_rights
 from foxden.sandbox.syscalls import policy_error
 
 _CLONE_NAMES = {
@@ -29,8 +31,6 @@ _CLONE_NAMES = {
 
 # linux/landlock.h.  ABI 5 has all 16 file rights, ABI 4 both network rights, ABI 6 both scopes; ABI 7 adds none.
 LANDLOCK_FS_ALL = 0xFFFF
-LANDLOCK_FS_READ_FILE = 1 << 2
-LANDLOCK_FS_READ_DIR = 1 << 3
 LANDLOCK_NET_BIND_TCP = 1 << 0
 LANDLOCK_NET_CONNECT_TCP = 1 << 1
 LANDLOCK_SCOPE_ABSTRACT_UNIX = 1 << 0
@@ -61,7 +61,7 @@ def build_plan(resolved: ResolvedPolicy, *, arch: str, listener: bool = False) -
         level=resolved.level,
         namespaces=_namespace_bits(resolved.namespaces, arch),
         empty_root=resolved.root == "empty",
-        binds=tuple(Bind(str(rule.path), str(rule.path)) for rule in reads) if resolved.root == "empty" else (),
+        binds=binds_of(reads) if resolved.root == "empty" else (),
         drop_capabilities=resolved.capabilities == "drop",
         landlock=_landlock(resolved, reads) if resolved.landlock else None,
         filter=compile_filter(table, listener=listener),
@@ -102,17 +102,21 @@ def _is_below(path: str, tree: str) -> bool:
     return path.startswith(tree.rstrip("/") + "/")
 
 
+def binds_of(rules: Iterable[FileRule]) -> tuple[Bind, ...]:
+    """The host's trees that these rules show."""
+    return tuple(Bind(str(rule.path), str(rule.path), bool(rule.access & Access.WRITE)) for rule in rules)
+
+
 def _landlock(resolved: ResolvedPolicy, reads: tuple[FileRule, ...]) -> LandlockPlan:
     """Deny everything but the reads.  Binding a TCP port is nobody's business; connecting, where a network is."""
     net = LANDLOCK_NET_BIND_TCP
     if resolved.network == "none":
         net |= LANDLOCK_NET_CONNECT_TCP
-    access = LANDLOCK_FS_READ_FILE | LANDLOCK_FS_READ_DIR
     return LandlockPlan(
         handled_fs=LANDLOCK_FS_ALL,
         handled_net=net,
         scoped=LANDLOCK_SCOPE_ABSTRACT_UNIX | LANDLOCK_SCOPE_SIGNAL,
-        rules=tuple(LandlockRule(str(rule.path), access) for rule in reads),
+        rules=tuple(LandlockRule(str(rule.path), landlock_rights(rule.access)) for rule in reads),
     )
 
 

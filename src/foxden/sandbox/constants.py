@@ -54,19 +54,28 @@ _PRCTL = {
     "PR_GET_DUMPABLE": 3,
     "PR_SET_DUMPABLE": 4,
     "PR_SET_KEEPCAPS": 8,
+    "PR_GET_KEEPCAPS": 7,
+    "PR_GET_TIMING": 13,
     "PR_SET_NAME": 15,
     "PR_GET_NAME": 16,
     "PR_GET_SECCOMP": 21,
     "PR_SET_SECCOMP": 22,
     "PR_CAPBSET_READ": 23,
     "PR_CAPBSET_DROP": 24,
+    "PR_GET_SECUREBITS": 27,
     "PR_SET_SECUREBITS": 28,
     "PR_SET_TIMERSLACK": 29,
+    "PR_GET_TIMERSLACK": 30,
     "PR_SET_MM": 35,
     "PR_SET_CHILD_SUBREAPER": 36,
+    "PR_GET_CHILD_SUBREAPER": 37,
     "PR_SET_NO_NEW_PRIVS": 38,
     "PR_GET_NO_NEW_PRIVS": 39,
+    "PR_GET_TID_ADDRESS": 40,
+    "PR_SET_THP_DISABLE": 41,
+    "PR_GET_THP_DISABLE": 42,
     "PR_CAP_AMBIENT": 47,
+    "PR_GET_SPECULATION_CTRL": 52,
     "PR_SET_SYSCALL_USER_DISPATCH": 59,
     "PR_SET_VMA": 0x5356_4D41,
     "PR_SET_VMA_ANON_NAME": 0,
@@ -235,6 +244,13 @@ _SOCKETS = {
     "MSG_OOB": 1,
 }
 
+_SECCOMP = {
+    "SECCOMP_SET_MODE_STRICT": 0,
+    "SECCOMP_SET_MODE_FILTER": 1,
+    "SECCOMP_GET_ACTION_AVAIL": 2,
+    "SECCOMP_GET_NOTIF_SIZES": 3,
+}
+
 _IOCTL = {
     "TCGETS": 0x5401,
     "TIOCSCTTY": 0x540E,
@@ -269,7 +285,7 @@ _CLOCKS = {
 NULL = {"NULL": 0}
 
 _EVERYWHERE: dict[str, int] = {
-    **_CLONE, **_PRCTL, **_FILES, **_MEMORY, **_SOCKETS, **_IOCTL, **_CLOCKS, **NULL,
+    **_CLONE, **_PRCTL, **_FILES, **_MEMORY, **_SOCKETS, **_SECCOMP, **_IOCTL, **_CLOCKS, **NULL,
 }  # fmt: skip
 
 # fcntl.h of arm64 keeps the values of 32-bit ARM for these four.

@@ -8,12 +8,15 @@ Source: architecture.md "Layers of one child"; the order matters and is the orde
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
+import msgspec
+
 from foxden.model.enforcement import Enforcement, LayerStatus, Status
-from foxden.sandbox import capabilities, landlock, limits, linux, namespaces, seccomp
-from foxden.sandbox.plan import SandboxPlan
+from foxden.sandbox import capabilities, landlock, limits, linux, namespaces, private, rights, seccomp
+from foxden.sandbox.plan import LandlockPlan, LandlockRule, SandboxPlan
 
 T = TypeVar("T")
 _EBUSY = 16
@@ -25,10 +28,11 @@ _NO_NAMESPACES = LayerStatus(Status.NONE, "the kernel gave no user namespace")
 
 
 class Applied(NamedTuple):
-    """What came of it.  The holder closes `listener`, or hands it to a broker; -1: nobody need be asked."""
+    """What came of it.  The holder closes the descriptors, or hands them on."""
 
     enforcement: Enforcement
-    listener: int = -1
+    listener: int = -1  # for a broker; -1: nobody need be asked
+    terminal: tuple[int, int] = (-1, -1)  # outer and inner end
 
 
 class EnforceError(Exception):
@@ -67,10 +71,13 @@ def apply(
     abi = min(landlock.kernel_abi(), landlock_abi_limit)
     limited = _limits(plan, isolated)
     rooted = _root(plan, isolated, trees)
+    if plan.programs and isolated:
+        limited = _settle_in(plan, limited)
+    terminal = _terminal(plan)
     dropped = _capabilities(plan)
     if plan.landlock is not None or plan.filter:
         _step("no_new_privs", lambda: linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1))
-    landlock_plan = plan.landlock
+    landlock_plan = _landlock_plan(plan, isolated)
     locked = _step("landlock", lambda: landlock.apply(landlock_plan, abi)) if landlock_plan is not None else None
     filtered, listener = _seccomp(plan)
     enforcement = Enforcement(
@@ -82,7 +89,7 @@ def apply(
         landlock=locked,
         seccomp=filtered,
     )
-    return Applied(enforcement, listener)
+    return Applied(enforcement, listener, terminal)
 
 
 def _namespaces(plan: SandboxPlan, isolated: bool) -> LayerStatus | None:
@@ -111,8 +118,42 @@ def _root(plan: SandboxPlan, isolated: bool, trees: namespaces.Trees) -> LayerSt
         return None
     if not isolated:
         return LayerStatus(Status.NONE, "an empty root needs a mount namespace")
-    _step("root", lambda: namespaces.empty_root(trees))
+    _step("root", lambda: namespaces.leave_for_root(trees, plan.mounts))
     return FULL
+
+
+_PIDS_OF_THE_FIRST_ROUND = 301  # numbers below are not given out again: pid_max must lie that much above the limit
+
+
+def _settle_in(plan: SandboxPlan, limited: LayerStatus | None) -> LayerStatus | None:
+    """What the namespaces of a program need, while this process still has the capabilities to give it."""
+    _step("host_name", lambda: socket.sethostname(plan.host_name))
+    _step("loopback", private.raise_loopback)
+    tasks = next((limit.value for limit in plan.limits if limit.name == "nproc"), 0)
+    counted = private.limit_pid_namespace(tasks + _PIDS_OF_THE_FIRST_ROUND) if tasks else False
+    private.forbid_user_namespaces()
+    _step("proc", private.lock_proc)
+    if counted and limited is not None and limited.status is Status.PARTIAL:
+        return FULL  # root, whom RLIMIT_NPROC does not count: the pid namespace does (Linux 6.14)
+    return limited
+
+
+def _terminal(plan: SandboxPlan) -> tuple[int, int]:
+    """A session of its own for a program: it shares nobody's terminal."""
+    if not plan.programs:
+        return -1, -1
+    _step("session", os.setsid)
+    # Before exec nobody reads this process's memory, in which its starter's lies.
+    _step("not_dumpable", lambda: linux.prctl(linux.PR_SET_DUMPABLE, 0))
+    return _step("terminal", private.open_terminal) if plan.terminal else (-1, -1)
+
+
+def _landlock_plan(plan: SandboxPlan, isolated: bool) -> LandlockPlan | None:
+    """In namespaces of its own a program may list the directories that its files stand in, and serve itself."""
+    if plan.landlock is None or not (plan.programs and isolated):
+        return plan.landlock
+    rules = (LandlockRule("/", rights.READ_DIR), *plan.landlock.rules)
+    return msgspec.structs.replace(plan.landlock, handled_net=0, rules=rules)
 
 
 def _capabilities(plan: SandboxPlan) -> LayerStatus | None:

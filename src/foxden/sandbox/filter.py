@@ -117,3 +117,14 @@ def evaluate(table: VerdictTable, nr: int, args: Sequence[int], arch: int) -> Ve
         if all(((args[c.index] & c.mask) in c.values) == c.equal for c in branch.compares):
             return branch.verdict
     return entry.otherwise
+
+
+def notified_errnos(table: VerdictTable) -> dict[int, int]:
+    """Call number → what a broker answers when it refuses; of several verdicts on one call the strictest branch's."""
+    found: dict[int, int] = {}
+    for number, entry in table.entries.items():
+        verdicts_on_it = (*(branch.verdict for branch in entry.branches), entry.otherwise)
+        asked = [verdict.errno for verdict in verdicts_on_it if verdict.action is Action.NOTIFY]
+        if asked:
+            found[number] = asked[0]
+    return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from foxden.model.enforcement import LayerStatus, Status
 from foxden.sandbox.plan import Limit
@@ -60,3 +60,8 @@ def raise_oom_score(score: int) -> None:
         os.write(fd, str(score).encode())
     finally:
         os.close(fd)
+
+
+def landlock_abi_limit(environment: Mapping[str, str]) -> int:
+    """For tests: act as on a kernel with this Landlock ABI at most."""
+    return int(environment.get("FOXDEN_TEST_LANDLOCK_ABI", "1000"))

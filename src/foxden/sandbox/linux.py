@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
+import struct
 
 from foxden.sandbox.syscall_numbers import NUMBERS
 
-ARCH = platform.machine()
+ARCH = os.uname().machine
 _NUMBERS = NUMBERS.get(ARCH, {})
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -72,21 +72,25 @@ def _thread_id_address() -> int:
     return address.value or 0
 
 
-def fork_into(flags: int) -> tuple[int, int]:
+_SIGCHLD = 17
+
+
+def fork_into(flags: int, *, own_child: bool = False) -> tuple[int, int]:
     """Fork this single-threaded process into new namespaces, as a child of this process's own parent.
 
-    Returns (pid, pidfd) here and (0, -1) in the child.  Raises OSError.  Where clone3 is filtered away (as by
-    container runtimes), clone(2) does the same without it.
+    `own_child`: as a child of this process, as fork does.  Returns (pid, pidfd) here and (0, -1) in the child.
+    Raises OSError.  Where clone3 is filtered away (as by container runtimes), clone(2) does the same without it.
     """
     pidfd = ctypes.c_int(-1)
     address = _thread_id_address()
-    flags |= CLONE_PARENT | CLONE_PIDFD
+    flags |= CLONE_PIDFD if own_child else CLONE_PARENT | CLONE_PIDFD
     if address:
         flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID
+    exit_signal = _SIGCHLD if own_child else 0
     _before_fork()
-    pid = _raw_clone3(flags, pidfd, address)
+    pid = _raw_clone3(flags, exit_signal, pidfd, address)
     if pid == -38:
-        pid = _raw_clone(flags, pidfd, address)
+        pid = _raw_clone(flags | exit_signal, pidfd, address)
     if pid == 0:
         _after_fork_child()
         return 0, -1
@@ -96,8 +100,8 @@ def fork_into(flags: int) -> tuple[int, int]:
     return pid, pidfd.value
 
 
-def _raw_clone3(flags: int, pidfd: ctypes.c_int, address: int) -> int:
-    arguments = _CloneArgs(flags=flags, pidfd=ctypes.addressof(pidfd), child_tid=address)
+def _raw_clone3(flags: int, exit_signal: int, pidfd: ctypes.c_int, address: int) -> int:
+    arguments = _CloneArgs(flags=flags, pidfd=ctypes.addressof(pidfd), child_tid=address, exit_signal=exit_signal)
     return _locked(_NUMBERS["clone3"], ctypes.byref(arguments), ctypes.c_long(ctypes.sizeof(arguments)))
 
 
@@ -139,6 +143,12 @@ def close_all_but(keep: set[int]) -> None:
 def die_with_parent() -> None:
     """SIGKILL when the thread that made this process's parent chain ends; end-of-file on IPC is the first rule."""
     prctl(PR_SET_PDEATHSIG, 9)
+
+
+def set_mount_attributes(dirfd: int, path: bytes, flags: int, attributes: int) -> None:
+    """Add MOUNT_ATTR_* to a mount.  Raises OSError."""
+    request = struct.pack("=QQQQ", attributes, 0, 0, 0)  # set, clear, propagation, user namespace
+    syscall("mount_setattr", dirfd, path, flags, request, len(request))
 
 
 def set_process_name(name: str) -> None:

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import os
 import stat
-import struct
-from collections.abc import Sequence
-from pathlib import PurePosixPath
+from collections.abc import Iterable, Sequence
 
-from foxden.sandbox import linux
-from foxden.sandbox.plan import Bind
+from foxden.sandbox import linux, private
+from foxden.sandbox.plan import Bind, Mount
 
 CLONE_NEWUSER = 0x1000_0000
 CLONE_NEWNS = 0x0002_0000
@@ -81,39 +79,45 @@ Trees = Sequence[tuple[int, str]]  # detached mounts, and where in the new root 
 
 def open_trees(binds: Sequence[Bind]) -> Trees:
     """Take hold of what the binds show, still with the ids that may reach it.  What is not there is left out."""
-    return [(tree, bind.target) for bind in binds if (tree := _open_tree(bind.source)) >= 0]
+    return [(tree, bind.target) for bind in binds if (tree := _open_tree(bind.source, bind.writable)) >= 0]
 
 
-def _open_tree(source: str) -> int:
-    """A detached read-only copy of what is mounted at `source`; -1 when there is nothing."""
+def _open_tree(source: str, writable: bool) -> int:
+    """A detached copy of what is mounted at `source`; -1 when there is nothing."""
     flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | _AT_RECURSIVE
     try:
         tree = linux.syscall("open_tree", _AT_FDCWD, os.fsencode(source), flags)
     except (FileNotFoundError, PermissionError, NotADirectoryError):
         return -1
-    read_only = _MOUNT_ATTR_RDONLY | _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV
-    _set_attributes(tree, b"", _AT_EMPTY_PATH | _AT_RECURSIVE, read_only)
+    attributes = _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV | (0 if writable else _MOUNT_ATTR_RDONLY)
+    linux.set_mount_attributes(tree, b"", _AT_EMPTY_PATH | _AT_RECURSIVE, attributes)
     return tree
 
 
-def empty_root(trees: Trees) -> None:
-    """Make an empty read-only root with `trees` in it, and leave the host's behind.  Raises OSError."""
+def leave_for_root(trees: Trees, mounts: Sequence[Mount] = ()) -> None:
+    """Make an empty read-only root with `trees` and `mounts` in it, and leave the host's behind.  Raises OSError."""
     linux.syscall("mount", 0, b"/", 0, _MS_REC | _MS_PRIVATE, 0)
     stone = next(path for path in _STEPPING_STONES if os.path.isdir(path))
-    options = f"size=64k,nr_inodes={_inodes(trees)},mode=755".encode()
+    targets = [*(target for _, target in trees), *(mount.target for mount in mounts)]
+    options = f"size=1m,nr_inodes={_inodes(targets)},mode=755".encode()
     linux.syscall("mount", b"foxden", stone.encode(), b"tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, options)
     os.chdir(stone)
-    for tree, target in trees:
-        _attach(tree, target.lstrip("/"))
-    _set_attributes(_AT_FDCWD, b".", 0, _MOUNT_ATTR_RDONLY)
+    _furnish(trees, mounts)
+    linux.set_mount_attributes(_AT_FDCWD, b".", 0, _MOUNT_ATTR_RDONLY)
     linux.syscall("pivot_root", b".", b".")
     linux.syscall("umount2", b".", _MNT_DETACH)
     os.chdir("/")
 
 
-def _set_attributes(dirfd: int, path: bytes, flags: int, attributes: int) -> None:
-    request = struct.pack("=QQQQ", attributes, 0, 0, 0)  # set, clear, propagation, user namespace
-    linux.syscall("mount_setattr", dirfd, path, flags, request, len(request))
+def _furnish(trees: Trees, mounts: Sequence[Mount]) -> None:
+    """Put everything in its place below the current directory, what stands above before what stands below."""
+    places: list[tuple[str, int | Mount]] = [(target, tree) for tree, target in trees]
+    places += [(mount.target, mount) for mount in mounts]
+    for target, what in sorted(places, key=lambda place: place[0].count("/")):
+        if isinstance(what, int):
+            _attach(what, target.lstrip("/"))
+        else:
+            private.make(what)
 
 
 def _attach(tree: int, target: str) -> None:
@@ -129,6 +133,11 @@ def _attach(tree: int, target: str) -> None:
         os.close(tree)
 
 
-def _inodes(trees: Trees) -> int:
+def _inodes(targets: Iterable[str]) -> int:
     """Inodes that the root needs: itself, each target and the directories above it.  Never 0: that is no limit."""
-    return 1 + len({str(p) for _, target in trees for p in (PurePosixPath(target), *PurePosixPath(target).parents)})
+    needed = {"/"}
+    for target in targets:
+        while target:
+            needed.add(target)
+            target = target.rpartition("/")[0]
+    return 1 + len(needed)

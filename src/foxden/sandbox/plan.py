@@ -22,6 +22,16 @@ class Bind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     writable: bool = False
 
 
+class Mount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Something in a program's root that is not the host's."""
+
+    what: Literal["tmpfs", "proc", "terminals", "device", "link", "text", "folder"]
+    target: PlanPath  # absolute, in the child
+    source: Annotated[str, msgspec.Meta(max_length=4096)] = ""  # device: the host's node; link: where it leads
+    content: Annotated[bytes, msgspec.Meta(max_length=65_536)] = b""  # of a text
+    size: Annotated[int, msgspec.Meta(ge=0, le=1 << 50)] = 0  # bytes that a tmpfs may hold
+
+
 class LandlockRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: PlanPath  # absolute, in the child's root
     access: Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)]  # LANDLOCK_ACCESS_FS_* bits
@@ -34,7 +44,7 @@ class LandlockPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     handled_fs: Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)]
     handled_net: Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)]
     scoped: Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)]
-    rules: Annotated[tuple[LandlockRule, ...], msgspec.Meta(max_length=256)] = ()
+    rules: Annotated[tuple[LandlockRule, ...], msgspec.Meta(max_length=1024)] = ()
 
 
 class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,7 +62,11 @@ class SandboxPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     level: Annotated[int, msgspec.Meta(ge=0, le=20)]
     namespaces: Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)] = 0  # CLONE_NEW* bits
     empty_root: bool = False
-    binds: Annotated[tuple[Bind, ...], msgspec.Meta(max_length=256)] = ()
+    binds: Annotated[tuple[Bind, ...], msgspec.Meta(max_length=512)] = ()
+    mounts: Annotated[tuple[Mount, ...], msgspec.Meta(max_length=256)] = ()
+    host_name: Annotated[str, msgspec.Meta(max_length=64)] = ""  # of an own uts namespace
+    programs: bool = False  # the child starts programs: it is the init of its pid namespace
+    terminal: bool = False  # it gets a terminal of its own, and this process becomes the leader of its session
     drop_capabilities: bool = False
     landlock: LandlockPlan | None = None
     filter: Annotated[bytes, msgspec.Meta(max_length=4096 * 8)] = b""  # BPF program, 8 bytes an instruction

@@ -21,28 +21,30 @@ LEVELS = [(name, level) for name in NAMES for level in range(1, highest(name) + 
 BYPASSES = ("io_uring_setup", "io_uring_enter", "io_uring_register")
 REACHING = ("ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "pidfd_getfd", "kcmp", "bpf",
             "perf_event_open", "userfaultfd", "keyctl", "add_key", "request_key", "kexec_load", "init_module",
-            "finit_module", "open_by_handle_at", "setns", "personality", "reboot", "swapon")  # fmt: skip
+            "finit_module", "open_by_handle_at", "setns", "personality 0x40000", "reboot", "swapon")  # fmt: skip
 INTERNET = ("socket AF_INET SOCK_STREAM", "socket AF_INET6 SOCK_DGRAM", "socket AF_INET SOCK_STREAM|SOCK_CLOEXEC",
             "socket AF_NETLINK SOCK_RAW", "socket AF_PACKET SOCK_RAW", "socket AF_VSOCK SOCK_STREAM",
             "socket AF_ALG SOCK_SEQPACKET", "socket AF_XDP SOCK_RAW", "socket AF_BLUETOOTH SOCK_RAW",
             "socket 0x100000002 SOCK_STREAM")  # fmt: skip
 SERVERS = set(SERVER_POLICIES.values())
+PROGRAMS = {"plugin", "plugin-explain"}  # they make processes and execute; tests/unit/sandbox/test_program_policy.py
 TRUSTED = {"parent"} | SERVERS  # allow by default
-CHILDREN = [(name, level) for name, level in LEVELS if name not in TRUSTED]
+CHILDREN = [(name, level) for name, level in LEVELS if name not in TRUSTED | PROGRAMS]
 WITH_FILES = {"content", "socket", "broker"}
-STRICT = [("content", 4), *((name, 1) for name in NAMES if name not in TRUSTED | WITH_FILES)]
+STRICT = [("content", 4), *((name, 1) for name in NAMES if name not in TRUSTED | WITH_FILES | PROGRAMS)]
 FILTERED_BY = {row.policy: SERVER_POLICIES[row.family] for row in child_rows() if row.family in SERVER_POLICIES}
 # Who has what by its work: nobody else does.
 ALLOWED = {
     ("broker", "process_vm_readv"), ("broker", "process_vm_writev"),
     ("forkserver-broker", "process_vm_readv"), ("forkserver-broker", "process_vm_writev"),
     *(("forkserver-plugin", call) for call in REACHING if call not in ("open_by_handle_at", "setns")),
+    *((name, call) for name in ("plugin", "plugin-explain") for call in ("execve", "execveat", *INTERNET[:3])),
     *(("forkserver-plugin", call) for call in ("execve", "execveat", *INTERNET) if "AF_PACKET" not in call),
 }  # fmt: skip
 
 
 def test_every_process_type_has_a_policy_and_every_policy_a_type() -> None:
-    assert sorted({row.policy for row in PROCESS_TYPES} | SERVERS) == NAMES
+    assert sorted({row.policy for row in PROCESS_TYPES} | SERVERS | PROGRAMS) == NAMES
 
 
 @pytest.mark.parametrize("arch", ARCHES)

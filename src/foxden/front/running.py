@@ -1,0 +1,212 @@
+"""`foxden run` at work: one program, from its options to the exit code.
+
+Runs in: command; this process becomes the parent of the program and of its broker, and then locks itself.
+Trusts: the user's command line; nothing of the program.
+Flow: RunOptions → ProgramPlan → broker, program → GO → Supervisor → what was refused → exit code.
+Source: interface.md "run exit codes".  Nothing heavy is imported before the program runs.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from foxden.errors import SandboxUnavailable
+from foxden.front.run_options import RunOptions
+from foxden.launch import control, direct, own_broker, program_view
+from foxden.launch.program import Call
+from foxden.launch.supervise import Capture, Limits, Outcome, Supervisor
+from foxden.model.enforcement import Enforcement, Layer, missing_layers
+from foxden.sandbox import limits, parent_lock
+from foxden.sandbox.plan import SandboxPlan
+from foxden.sandbox.program import ProgramPlan
+from foxden.sandbox.program_base import load_base
+
+if TYPE_CHECKING:
+    from foxden.launch.terminal import Relay
+
+_REFUSED_NAMESPACES = (1, 22, 28, 38)  # EPERM, EINVAL, ENOSPC, ENOSYS
+_CAPTURED_MAX = 64 << 20  # of each stream with --json
+_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+_WITHOUT_NAMESPACES = (Layer.NAMESPACES, Layer.ROOT)
+
+
+class Run:
+    """One `foxden run`."""
+
+    def __init__(self, options: RunOptions) -> None:
+        self.options = options
+        self.enforcement: Enforcement | None = None
+        self.exceeded: tuple[str, int] | None = None
+        self._capturing = options.as_json
+        self._pipes: list[tuple[int, int]] = []
+        self._supervisor: Supervisor | None = None
+
+    def execute(self) -> tuple[Outcome, list[own_broker.Told]]:
+        """Raises FoxdenError when it could not be run at all."""
+        options, arch = self.options, os.uname().machine
+        _have_standard_streams()
+        base = load_base("plugin-explain" if options.explain else "plugin", arch)
+        plan = program_view.view_for(
+            base, options.grants, options.arguments, cwd=options.cwd, designate=options.designate
+        )
+        streams = self._streams()
+        sandbox = _with_terminal(plan.sandbox, streams)
+        broker = own_broker.fork_broker(load_base("broker", arch).plan, plan, everything=options.explain)
+        try:
+            ready = self._start(sandbox, self._call(plan, streams))
+            outcome = self._see_through(ready, broker)
+        finally:
+            broker.finish()
+            for pair in self._pipes:
+                for fd in pair:
+                    _close(fd)
+        return outcome, broker.told
+
+    # ---- before the program runs
+
+    def _streams(self) -> tuple[int, int, int]:
+        if not self._capturing:
+            first, second, third = (-1 if os.isatty(fd) else fd for fd in (0, 1, 2))
+            return first, second, third
+        self._pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(2)]
+        return 0 if not os.isatty(0) else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), *(w for _, w in self._pipes)
+
+    def _call(self, plan: ProgramPlan, streams: tuple[int, int, int]) -> Call:
+        options = self.options
+        environment = program_view.environment_for(options.grants, program_view.caller().home, os.environ)
+        arguments = [os.fsencode(argument) for argument in options.arguments]
+        return Call(arguments, environment, os.fsencode(program_view.standing_in(options.cwd)), streams)
+
+    def _start(self, sandbox: SandboxPlan, call: Call) -> direct.Ready:
+        """The program's init with its sandbox on, judged."""
+        accepted = _layers(self.options.allow_partial)
+        abi = limits.landlock_abi_limit(os.environ)
+        try:
+            ready = direct.start(sandbox, call, namespaces_given=True, landlock_abi_limit=abi)
+        except OSError as error:
+            if error.errno not in _REFUSED_NAMESPACES:
+                raise
+            if not accepted.issuperset(_WITHOUT_NAMESPACES):
+                lost = [layer for layer in _WITHOUT_NAMESPACES if layer not in accepted]
+                raise _unavailable(lost, str(error)) from None
+            ready = direct.start(sandbox, call, namespaces_given=False, landlock_abi_limit=abi)
+        self.enforcement = ready.enforcement
+        lacking = missing_layers(ready.enforcement, accepted)
+        if lacking:
+            direct.end(ready)
+            raise _unavailable(list(lacking), "; ".join(f"{layer.value}: {lacking[layer]}" for layer in lacking))
+        return ready
+
+    # ---- while it runs
+
+    def _see_through(self, ready: direct.Ready, broker: own_broker.OwnBroker) -> Outcome:
+        relay: Relay | None = None
+        if ready.terminal >= 0:
+            from foxden.launch.terminal import Relay
+
+            relay = Relay(ready.terminal)
+        captures = tuple(Capture(reader, self.options.grants.output or _CAPTURED_MAX) for reader, _ in self._pipes)
+        for place, (reader, writer) in enumerate(self._pipes):
+            os.close(writer)
+            self._pipes[place] = (reader, -1)
+        wake, awake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        supervisor = Supervisor(
+            ready.sock, ready.pid, lambda: _kill(ready.pidfd), self._limits(), captures=captures, relay=relay,
+            others={wake: lambda: self._pass_on(wake, relay), broker.fileno(): lambda: self._hear(broker, ready)},
+            on_exceeded=self._exceeds,
+        )  # fmt: skip
+        self._supervisor = supervisor
+        saved = _catch_signals(awake)
+        try:
+            if ready.listener >= 0:
+                broker.attach(ready.listener)
+            parent_lock.lock(load_base("parent", os.uname().machine).plan)
+            control.send(ready.sock, control.Kind.GO, 0)
+            return supervisor.run()
+        finally:
+            _restore_signals(saved)
+            direct.end(ready)
+            for fd in (wake, awake):
+                os.close(fd)
+
+    def _limits(self) -> Limits:
+        grants = self.options.grants
+        return Limits(grants.timeout_s, grants.memory, grants.cpu_time_s, grants.output)
+
+    def _exceeds(self, limit: str, value: int) -> None:
+        self.exceeded = (limit, value)
+
+    def _hear(self, broker: own_broker.OwnBroker, ready: direct.Ready) -> None:
+        """A broker that is gone answers nobody: the program ends too."""
+        if not broker.read() and self._supervisor is not None:
+            _kill(ready.pidfd)
+            self._supervisor.forget(broker.fileno())
+
+    def _pass_on(self, wake: int, relay: Relay | None) -> None:
+        for number in os.read(wake, 64):
+            if number == signal.SIGWINCH:
+                if relay is not None:
+                    relay.copy_size()
+            elif number == signal.SIGCONT:
+                if relay is not None:
+                    relay.begin()
+            elif self._supervisor is not None:
+                self._supervisor.send_signal(number)
+
+
+def _have_standard_streams() -> None:
+    """Where the caller closed one, /dev/null stands in its place: no other file may get its number."""
+    while True:
+        fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        if fd > 2:
+            os.close(fd)
+            return
+        os.set_inheritable(fd, True)
+
+
+def _with_terminal(sandbox: SandboxPlan, streams: tuple[int, int, int]) -> SandboxPlan:
+    import msgspec
+
+    return msgspec.structs.replace(sandbox, terminal=-1 in streams)
+
+
+def _layers(names: tuple[str, ...]) -> frozenset[Layer]:
+    return frozenset(Layer(name) for name in names)
+
+
+def _unavailable(lacking: list[Layer], why: str) -> SandboxUnavailable:
+    names = tuple(layer.value for layer in lacking)
+    return SandboxUnavailable(
+        f"the sandbox is not whole: {why}",
+        layers=names,
+        hint=f"`foxden support` says what to change; --allow-partial {','.join(names)} accepts the loss",
+    )
+
+
+def _kill(pidfd: int) -> None:
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    except ProcessLookupError:
+        return  # it has ended
+
+
+def _catch_signals(awake: int) -> dict[int, object]:
+    """Every signal that a program may want becomes a byte in a pipe."""
+    saved: dict[int, object] = {}
+    for number in (*_PASSED_ON, signal.SIGWINCH, signal.SIGCONT):
+        saved[number] = signal.signal(number, lambda number, frame: None)
+    signal.set_wakeup_fd(awake, warn_on_full_buffer=False)
+    return saved
+
+
+def _restore_signals(saved: dict[int, object]) -> None:
+    signal.set_wakeup_fd(-1)
+    for number, handler in saved.items():
+        signal.signal(number, handler)  # type: ignore[arg-type]
+
+
+def _close(fd: int) -> None:
+    if fd >= 0:
+        os.close(fd)

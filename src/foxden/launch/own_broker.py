@@ -1,0 +1,169 @@
+"""A broker for one program, forked from this very process before it reads anything that is not its own.
+
+Runs in: the `foxden run` command, and the process that it forks.  Trusts: the reader checks all that the broker says.
+Flow: fork → its own filter → the listener comes → Broker loop → acts → the command, until the command lets go.
+Source: launch/direct, for why a command needs no fork server; broker/server is the same that a den's broker runs.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+from collections import deque
+from collections.abc import Mapping
+from typing import Annotated, NoReturn
+
+import msgspec
+from msgspec import Meta
+
+from foxden.broker.records import Act, Ask, Detached
+from foxden.broker.server import Broker
+from foxden.sandbox import enforce, linux
+from foxden.sandbox.plan import SandboxPlan
+from foxden.sandbox.program import ProgramPlan
+
+_PACKET_MAX = 1 << 17
+_QUEUE_MAX = 4096  # acts that wait to be read; beyond it they are only counted
+_LAST_WORDS_S = 2.0
+_Text = Annotated[str, Meta(max_length=4096)]
+
+
+class Told(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """`broker.records.Act`, as it arrives: bounded."""
+
+    child_id: int
+    pid: Annotated[int, Meta(ge=0, le=0x7FFF_FFFF)]
+    granted: bool
+    operation: Annotated[str, Meta(max_length=64)]
+    syscall: Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
+    args: Annotated[tuple[int, ...], Meta(max_length=6)]
+    path: _Text = ""
+    access: Annotated[int, Meta(ge=0, le=255)] = 0
+    errno: Annotated[int, Meta(ge=0, le=4095)] = 0
+    stack: Annotated[tuple[_Text, ...], Meta(max_length=64)] = ()
+    times: Annotated[int, Meta(ge=1)] = 1
+    detail: _Text = ""
+
+
+_decoder = msgspec.msgpack.Decoder(Told)
+
+
+class OwnBroker:
+    """The command's hold on it."""
+
+    def __init__(self, pid: int, sock: socket.socket) -> None:
+        self._pid, self._sock = pid, sock
+        self.told: list[Told] = []
+        self.failed = False
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def attach(self, listener: int) -> None:
+        """Hand the program's notifications over.  Takes the descriptor.  Raises OSError when the broker is gone."""
+        try:
+            socket.send_fds(self._sock, [b"L"], [listener])
+        finally:
+            os.close(listener)
+
+    def read(self) -> bool:
+        """Take in what it says, as far as it is there.  False: it has ended."""
+        try:
+            packet = self._sock.recv(_PACKET_MAX, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            packet = b""
+        if not packet:
+            return False
+        try:
+            self.told.append(_decoder.decode(packet))
+        except msgspec.DecodeError:
+            self.failed = True
+            os.kill(self._pid, signal.SIGKILL)  # it reads hostile memory all day: it may have been taken over
+            return False
+        return True
+
+    def finish(self) -> None:
+        """Let it go, hear its last words, reap it."""
+        with self._sock:
+            try:
+                self._sock.shutdown(socket.SHUT_WR)
+                poller = select.poll()
+                poller.register(self._sock, select.POLLIN)
+                while poller.poll(_LAST_WORDS_S * 1000) and self.read():
+                    pass
+            except OSError:
+                self.failed = True
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+
+
+def fork_broker(own: SandboxPlan, plan: ProgramPlan, *, everything: bool) -> OwnBroker:
+    """Make the broker of a program.  `own`: the broker's sandbox; `everything`: it tells of what is granted, too."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if pid == 0:
+        _be_broker(theirs, own, plan, everything)
+    theirs.close()
+    return OwnBroker(pid, ours)
+
+
+def _be_broker(sock: socket.socket, own: SandboxPlan, plan: ProgramPlan, everything: bool) -> NoReturn:
+    code = 1
+    try:
+        os.setsid()  # Ctrl-C is the command's to handle
+        linux.set_process_name("foxden-broker")
+        enforce.apply(own, namespaces_given=False, own_uid=-1, keep_fds={sock.fileno()}, landlock_abi_limit=0)
+        _Loop(sock, plan, everything).run()
+        code = 0
+    finally:
+        os._exit(code)
+
+
+class _Loop:
+    def __init__(self, sock: socket.socket, plan: ProgramPlan, everything: bool) -> None:
+        self._sock, self._plan, self._everything = sock, plan, everything
+        self._broker = Broker(self._put)
+        self._queue: deque[bytes] = deque()
+        self._dropped = 0
+
+    def run(self) -> None:
+        broker, fd = self._broker, self._sock.fileno()
+        poller = select.poll()
+        poller.register(broker.fileno(), select.POLLIN)
+        heard = True
+        while heard:
+            poller.register(fd, select.POLLIN | (select.POLLOUT if self._queue else 0))
+            wait = broker.timeout()
+            events = dict(poller.poll(-1 if wait < 0 else wait * 1000 + 1))
+            broker.step(0)
+            told = events.get(fd, 0)
+            if told & ~select.POLLOUT:
+                heard = self._hear()
+            elif told & select.POLLOUT:
+                self._sock.send(self._queue.popleft(), socket.MSG_NOSIGNAL)
+        broker.close()
+        while self._queue:
+            self._sock.send(self._queue.popleft(), socket.MSG_NOSIGNAL)
+
+    def _hear(self) -> bool:
+        packet, fds, _, _ = socket.recv_fds(self._sock, 16, 1, socket.MSG_CMSG_CLOEXEC)
+        if not packet:
+            return False
+        protected: Mapping[str, tuple[str, ...]] = dict(self._plan.protected)
+        self._broker.attach(
+            1, fds[0], view="child", rules=self._plan.rules, protected=protected.items(),
+            errnos=self._plan.errnos, everything=self._everything,
+        )  # fmt: skip
+        return True
+
+    def _put(self, said: Act | Ask | Detached) -> None:
+        if not isinstance(said, Act):
+            return
+        if len(self._queue) >= _QUEUE_MAX:
+            self._dropped += said.times
+            return
+        self._queue.append(msgspec.msgpack.encode(tuple(said)))

@@ -1,0 +1,59 @@
+"""The plugin policies, compiled: made by tools/compile_policies.py, read by every `foxden run`.
+
+Runs in: the parent, the `foxden run` command, tools, tests.  Trusts: the installation.
+Flow: plugin.toml → compile_base → policies/<name>.<arch>.bin, committed → load_base → ProgramBase.
+Source: the policy compiler takes 100 ms to load and 15 to run, which a command that starts one program would pay each
+time; tests/unit/sandbox/test_program_base.py holds the files to the texts.
+"""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+from foxden.errors import PolicyError
+from foxden.sandbox.program import HOME, ProgramBase
+
+POLICIES = ("plugin", "plugin-explain")
+LOCKS = ("parent", "broker")  # what the command locks itself and its broker with
+_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "policies")
+_decoder = msgspec.msgpack.Decoder(ProgramBase)
+
+
+def path_of(name: str, arch: str) -> str:
+    return os.path.join(_FOLDER, f"{name}.{arch}.bin")
+
+
+def load_base(name: str, arch: str) -> ProgramBase:
+    """Raises PolicyError for an architecture that foxden does not know."""
+    try:
+        with open(path_of(name, arch), "rb") as file:
+            return _decoder.decode(file.read())
+    except FileNotFoundError:
+        raise PolicyError(f"expected a machine that the policies are compiled for, got {arch!r}") from None
+
+
+def encode_base(base: ProgramBase) -> bytes:
+    return msgspec.msgpack.encode(base)
+
+
+def compile_base(name: str, arch: str) -> ProgramBase:
+    """From the texts.  Loads the policy compiler."""
+    from foxden.sandbox.build import build_plan
+    from foxden.sandbox.filter import notified_errnos, verdicts
+    from foxden.sandbox.policy import load, resolve
+    from foxden.sandbox.policy_files import read_policy
+
+    resolved = resolve(load(name, read_policy), level=1, remote_type=None, variables={"home": _HOME_STAND_IN})
+    plan = build_plan(resolved, arch=arch, listener=name not in LOCKS)
+    landlock = None if plan.landlock is None else msgspec.structs.replace(plan.landlock, rules=())
+    files = tuple(
+        (str(rule.path).replace(_HOME_STAND_IN, HOME), int(rule.access)) for rule in resolved.files.rules()
+    )
+    table = verdicts(resolved, arch)
+    plan = msgspec.structs.replace(plan, binds=(), landlock=landlock)
+    return ProgramBase(plan=plan, files=files, errnos=notified_errnos(table))
+
+
+_HOME_STAND_IN = "/\x01home"
