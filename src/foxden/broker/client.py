@@ -56,10 +56,12 @@ class Client:
         *,
         is_child: bool,
         ask: bool,
+        ask_timeout_s: float,
         everything: bool,
     ) -> None:
         self.child_id, self.listener, self.errnos = child_id, listener, errnos
         self.is_child, self.ask, self.everything = is_child, ask, everything
+        self.ask_timeout_s = ask_timeout_s
         self.stacks = Stacks(stacks) if stacks >= 0 else None
         self.tasks = Tasks()
         self.rules = Rules()

@@ -36,12 +36,18 @@ class Notification(NamedTuple):
     args: tuple[int, ...]
 
 
+_sizes: tuple[int, int] | None = None
+
+
 def sizes() -> tuple[int, int]:
     """Of a notification and a response, by the running kernel's word: it may know more than we do.  Raises OSError."""
-    buffer = ctypes.create_string_buffer(6)
-    linux.syscall("seccomp", _GET_NOTIF_SIZES, 0, buffer)
-    notification, response, _ = struct.unpack("=HHH", buffer.raw)
-    return max(notification, _NOTIFICATION.size), max(response, _RESPONSE.size)
+    global _sizes
+    if _sizes is None:
+        buffer = ctypes.create_string_buffer(6)
+        linux.syscall("seccomp", _GET_NOTIF_SIZES, 0, buffer)
+        notification, response, _ = struct.unpack("=HHH", buffer.raw)
+        _sizes = max(notification, _NOTIFICATION.size), max(response, _RESPONSE.size)
+    return _sizes
 
 
 class Listener:

@@ -34,6 +34,7 @@ _NEW_FILE_MODE = 0o600  # of files of foxden's own children: nobody else's busin
 _KEPT_MODE = 0o1777  # never set-id bits: the file is the user's, not the child's
 _ALWAYS = os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 _OF_NAMES = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_SETTABLE = os.O_APPEND | os.O_DIRECT | os.O_NOATIME  # what F_SETFL sets or clears, but for O_NONBLOCK
 _TRIES = 4  # at a name that someone else makes and removes meanwhile
 _LARGE = O_LARGEFILE.get(linux.ARCH, 0)
 _ENXIO, _EWOULDBLOCK = errno.ENXIO, errno.EWOULDBLOCK
@@ -159,7 +160,7 @@ def _later(place: Place, wanted: int, flags: int) -> Later:
 
 def _given(fd: int, flags: int) -> Given:
     if not flags & os.O_NONBLOCK:
-        fcntl.fcntl(fd, fcntl.F_SETFL, flags & ~(_OF_NAMES | os.O_TRUNC | os.O_DIRECTORY | os.O_NOCTTY))
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags & _SETTABLE)
     return Given(fd, bool(flags & os.O_CLOEXEC))
 
 

@@ -52,9 +52,8 @@ OPERATIONS: dict[str, Operation] = {
 class Broker:
     """Answers the children that are attached.  Sets the process's umask: what it makes gets exactly its mode."""
 
-    def __init__(self, sink: Sink, *, ask_timeout_s: float = ASK_TIMEOUT_S) -> None:
+    def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._ask_timeout_s = ask_timeout_s
         self._size = sizes()[0]
         self._forms = forms_of(linux.ARCH)
         self._epoll = select.epoll()
@@ -81,6 +80,7 @@ class Broker:
         errnos: Mapping[int, int] | None = None,
         *,
         ask: bool = False,
+        ask_timeout_s: float = ASK_TIMEOUT_S,
         everything: bool = False,
     ) -> None:
         """Answer one more child.  Takes over both descriptors.  `view`: host | child."""
@@ -88,7 +88,7 @@ class Broker:
             self.detach(child_id)
         client = Client(
             child_id, Listener(listener, self._size), stacks, self._sink, dict(errnos or {}),
-            is_child=view == "child", ask=ask, everything=everything,
+            is_child=view == "child", ask=ask, ask_timeout_s=ask_timeout_s, everything=everything,
         )  # fmt: skip
         self._by_id[child_id] = self._by_fd[listener] = client
         client.set_rules(tuple(rules), tuple((tree, tuple(names)) for tree, names in protected))
@@ -317,7 +317,7 @@ class Broker:
         if sum(pending.client is client for pending in self._pending.values()) >= _ASKS_MAX:
             return False
         self._token += 1
-        deadline = monotonic() + self._ask_timeout_s
+        deadline = monotonic() + client.ask_timeout_s
         self._pending[self._token] = Pending(client, note, operation, refusal, stack, deadline)
         pid = client.tasks.pid(note.tid)
         self._sink(Ask(self._token, client.child_id, pid, operation, refusal.path, refusal.access))

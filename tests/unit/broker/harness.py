@@ -183,7 +183,7 @@ def run(
     """Run `function` in a child of these rules; return what it returned, and what was told."""
     told: list[Act | Ask | Detached] = []
     child = Child(function, prepare=prepare, stacks=stacks, pid_namespace=pid_namespace, filter=filter)
-    broker = Broker(told.append, ask_timeout_s=ask_timeout_s)
+    broker = Broker(told.append)
     asks: list[int] = []
 
     def decide() -> None:
@@ -195,7 +195,7 @@ def run(
     try:
         broker.attach(
             1, child.listener, child.stacks, view, rules_of(rules or {}), protected, errnos,
-            ask=ask is not None, everything=everything,
+            ask=ask is not None, ask_timeout_s=ask_timeout_s, everything=everything,
         )  # fmt: skip
         child.go()
         serve(broker, child, also=decide)
