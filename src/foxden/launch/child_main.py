@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from typing import Any, NoReturn
 
 from foxden.ipc.actor import Actor, Why
@@ -81,6 +82,7 @@ class ChildContext:
         except enforce.EnforceError as error:
             root.send(PChildProcess.LaunchFailed(step=error.step, errno=error.errno, reason=error.reason[:1024]))
             self.exit(EXIT_FAILED)
+        tempfile.tempdir = message.temporary or None
         self.child_id = message.child_id
         self.process_type, self.remote_type = message.process_type, message.remote_type
         listener = Listener(applied.listener) if applied.listener >= 0 else None

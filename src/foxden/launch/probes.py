@@ -11,6 +11,7 @@ import ctypes
 import os
 import signal
 import socket
+import tempfile
 from collections.abc import Callable
 
 from foxden.protocols.process import PChildProcess
@@ -25,6 +26,11 @@ def _read_file(path: str) -> str:
 
 
 def _write_file(path: str) -> str:
+    """Without a path: a temporary file, wherever the child may have one."""
+    if not path:
+        with tempfile.NamedTemporaryFile(prefix="probe-") as file:
+            file.write(b"temporary")
+            return file.name
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
     return "opened for writing"
 

@@ -48,6 +48,7 @@ PREFERENCES: tuple[Preference, ...] = (
     Preference("foxden.content.max-document-bytes", 64 << 20, "largest document, after decompression", 1024, 256 << 20),
     Preference("foxden.network.max-body-bytes", 1 << 30, "largest response body", 1024, 1 << 40),
     Preference("foxden.network.max-header-bytes", 262_144, "largest response head", 1024, 4 << 20),
+    Preference("foxden.broker.ask-timeout", 30, "seconds a child waits for the answer of Den(ask=...)", 1, 3600),
     Preference("foxden.hang.timeout", 10, "seconds a child may leave a ping unanswered", 1, 3600),
 )
 

@@ -74,7 +74,7 @@ PROCESS_TYPES: tuple[ProcessType, ...] = (
     ProcessType(8, "socket", "PSocketProcess", "socket", "foxden.children.socket.process", Family.NETWORK,
                 level_pref="security.sandbox.socket.process.level", disable_env="MOZ_DISABLE_SOCKET_PROCESS_SANDBOX",
                 about="All of the network: DNS, TCP, TLS, HTTP.  One per den."),
-    ProcessType(9, "broker", "PChildProcess", "broker", _IDLE, Family.BROKER, working=False,
+    ProcessType(9, "broker", "PBroker", "broker", "foxden.broker.process", Family.BROKER,
                 about="Opens files for the others (RemoteSandboxBroker)."),
     ProcessType(10, "forkserver", "PForkServer", "forkserver", "", Family.NONE,
                 about="One per family: warm, single-threaded, forks the others."),

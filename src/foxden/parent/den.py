@@ -21,6 +21,7 @@ from foxden.errors import DenClosed, FoxdenError, PolicyError
 from foxden.model.enforcement import Layer
 from foxden.model.page import Link
 from foxden.model.records import ProcessRecord
+from foxden.parent.broker import AskRecord
 from foxden.parent.documents import Shown
 from foxden.parent.runtime import Fetched, Runtime
 from foxden.parent.support import SupportReport
@@ -98,6 +99,7 @@ class _Door:
         allow_partial: Iterable[str] = (),
         level: int | None = None,
         warm: Iterable[str] = ("network",),
+        ask: Callable[[AskRecord], bool] | None = None,
     ) -> None:
         """Make a den.  Its starter and fork servers begin to warm up at once; children come when needed.
 
@@ -105,6 +107,7 @@ class _Door:
         lock_parent: give up internet sockets and program starts in this very process, for good.
         allow_partial: layers whose loss is accepted, by name.  level: of content processes, 0 to 4.
         warm: families whose fork servers load at once; the others when first needed.
+        ask: called on a thread of its own before a file is refused to a child; True lets this one call happen.
         Raises: PreferenceError, PolicyError, SandboxUnavailable, LaunchFailed.
         """
         folder = Path(profile) if profile is not None else None
@@ -120,7 +123,7 @@ class _Door:
         self._thread = threading.Thread(target=self._loop.run_forever, name="foxden-loop", daemon=True)
         self._thread.start()
         try:
-            self._runtime = self._run(_make(folder, prefs or {}, lock_parent, layers, level, warm))
+            self._runtime = self._run(_make(folder, prefs or {}, lock_parent, layers, level, warm, ask))
         except BaseException:
             self._stop()
             raise
@@ -202,9 +205,10 @@ async def _make(
     layers: tuple[Layer, ...],
     level: int | None,
     warm: Iterable[str],
+    ask: Callable[[AskRecord], bool] | None,
 ) -> Runtime:
     runtime = Runtime(
-        profile=profile, prefs=prefs, lock_parent=lock_parent, accept_partial=layers, level=level, warm=warm
+        profile=profile, prefs=prefs, lock_parent=lock_parent, accept_partial=layers, level=level, warm=warm, ask=ask
     )
     try:
         runtime.start()
@@ -261,6 +265,17 @@ class Den(_Door):
         """What this kernel gives, per layer and per process type, and what to do about what is missing."""
         return self._run(support_report(self._runtime))
 
+    def grant(self, child: int, path: str, access: str = "r") -> None:
+        """Let a running child have this path and all below it: `r`, `rw`, `rwc` (create and remove), `stat`, `connect`.
+
+        child: its pid, as in `processes()`.  Raises: FoxdenError.
+        """
+        self._run(_soon(lambda: self._runtime.grant(child, path, access)))
+
+    def revoke(self, child: int, path: str) -> None:
+        """Take back what `grant` gave.  What the child has open stays open.  Raises: FoxdenError."""
+        self._run(_soon(lambda: self._runtime.revoke(child, path)))
+
     def close(self) -> None:
         """End every process of the den.  A second call does nothing."""
         self._close()
@@ -303,6 +318,14 @@ class AsyncDen(_Door):
     async def support(self) -> SupportReport:
         """See Den.support."""
         return await self._wait(support_report(self._runtime))
+
+    async def grant(self, child: int, path: str, access: str = "r") -> None:
+        """See Den.grant."""
+        await self._wait(_soon(lambda: self._runtime.grant(child, path, access)))
+
+    async def revoke(self, child: int, path: str) -> None:
+        """See Den.revoke."""
+        await self._wait(_soon(lambda: self._runtime.revoke(child, path)))
 
     async def close(self) -> None:
         """See Den.close."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from foxden.errors import BadMessage, ChildCrashed, LaunchFailed
 from foxden.ipc.actor import Actor, Why
 from foxden.ipc.aio import AsyncPipe, call
-from foxden.ipc.fields import Endpoint
+from foxden.ipc.fields import Endpoint, Listener, StackPipe
 from foxden.ipc.pipe import make_pair
 from foxden.launch.childlog import ChildLog
 from foxden.launch.launcher import Forked
@@ -66,13 +66,17 @@ class End:
         return "gone"
 
 
+# (child, where its filter's notifications come, where its stacks come); takes over both descriptors
+OnListener = Callable[["ChildHost", Listener, StackPipe | None], None]
+
+
 class ChildParent(Actor):
     """Root actor on the parent's side of every child.  Types add their own handlers, and a protocol."""
 
     host: ChildHost
 
     def recv_ready(self, message: PChildProcess.Ready) -> None:
-        self.host.became_ready(message.enforcement)
+        self.host.became_ready(message)
 
     def recv_launch_failed(self, message: PChildProcess.LaunchFailed) -> None:
         name = os.strerror(message.errno)
@@ -95,6 +99,7 @@ class ChildHost:
         level: int,
         name: str = "",
         on_bad_peer: Callable[[int, str], None] = lambda child_id, error: None,
+        on_listener: OnListener = lambda host, listener, stacks: None,
     ) -> None:
         self.child_id, self.row, self.remote_type, self.level, self.name = child_id, row, remote_type, level, name
         self.root = root
@@ -113,6 +118,7 @@ class ChildHost:
         self._pipe: AsyncPipe | None = None
         self._log: ChildLog | None = None
         self._on_bad_peer = on_bad_peer
+        self._on_listener = on_listener
 
     def __str__(self) -> str:
         kind = self.row.name + (f" {self.remote_type.value}" if self.remote_type else "")
@@ -156,12 +162,14 @@ class ChildHost:
             self.kill("not ready in time")
             raise LaunchFailed(f"{self}: not ready within {timeout_s} s", pid=self.pid) from None
 
-    def became_ready(self, enforcement: Enforcement) -> None:
+    def became_ready(self, message: PChildProcess.Ready) -> None:
         if self.state is State.LAUNCHING:
             self.state = State.READY
-            self.enforcement = enforcement
-            _tell(self, f"is ready: level {self.level}, {enforcement.summary()}")
-            self._ready.set_result(enforcement)
+            self.enforcement = message.enforcement
+            _tell(self, f"is ready: level {self.level}, {message.enforcement.summary()}")
+            if message.listener is not None:
+                self._on_listener(self, message.listener, message.stacks)
+            self._ready.set_result(message.enforcement)
 
     def failed(self, error: LaunchFailed) -> None:
         if not self._ready.done():

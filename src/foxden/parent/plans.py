@@ -18,11 +18,17 @@ import msgspec
 from foxden.model.process_types import BY_NAME, SERVER_POLICIES, Family, ProcessType, RemoteType
 from foxden.parent.prefs import Prefs
 from foxden.sandbox.build import build_plan
+from foxden.sandbox.filter import Entry, verdicts
+from foxden.sandbox.paths import AbsPath, FileRule
 from foxden.sandbox.plan import SandboxPlan
 from foxden.sandbox.policy import ResolvedPolicy, load, resolve
 from foxden.sandbox.policy_files import read_policy
+from foxden.sandbox.syscalls import Action
 
 _LIBRARY_FOLDERS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
+
+# Stands for each child's own directory for temporary files, in rules that all children of a type share.
+_TEMPORARY = "/.foxden-tmp"
 
 
 class Plans:
@@ -46,8 +52,26 @@ class Plans:
     def plan(self, row: ProcessType, remote_type: RemoteType | None = None) -> SandboxPlan:
         key = self._key(row, remote_type)
         if key not in self._plans:
-            self._plans[key] = build_plan(self.resolved(row, remote_type), arch=platform.machine())
+            serves = row.name != "broker"  # nobody answers the broker's own calls
+            plan = build_plan(self.resolved(row, remote_type), arch=platform.machine(), listener=serves)
+            self._plans[key] = msgspec.structs.replace(plan, stacks=plan.notify)
         return self._plans[key]
+
+    def errnos(self, row: ProcessType, remote_type: RemoteType | None) -> dict[int, int]:
+        """Call number → what the policy answers where it asks the broker, and the broker says no."""
+        table = verdicts(self.resolved(row, remote_type), platform.machine())
+        found = {number: _notified(entry) for number, entry in table.entries.items()}
+        return {number: errno for number, errno in found.items() if errno}
+
+    def rules(self, row: ProcessType, remote_type: RemoteType | None, temporary: str) -> tuple[FileRule, ...]:
+        """File rules of one child.  `temporary`: its own directory, or empty."""
+        rules = self.resolved(row, remote_type).files.rules()
+        own = [rule for rule in rules if rule.path.startswith(_TEMPORARY)]
+        kept = tuple(rule for rule in rules if rule not in own)
+        return kept + tuple(rule._replace(path=AbsPath(temporary)) for rule in own if temporary)
+
+    def has_temporary(self, row: ProcessType, remote_type: RemoteType | None) -> bool:
+        return any(rule.path.startswith(_TEMPORARY) for rule in self.resolved(row, remote_type).files.rules())
 
     def _key(self, row: ProcessType, remote_type: RemoteType | None) -> tuple[str, int, str | None]:
         return row.policy, self._prefs.level_of(row), remote_type.value if remote_type else None
@@ -71,11 +95,18 @@ def _lock_plan(policy_name: str, *, listener: bool = False) -> SandboxPlan:
     return msgspec.structs.replace(plan, limits=(), namespaces=0)
 
 
+def _notified(entry: Entry) -> int:
+    """The errno of this call's notifying verdict; 0: it has none."""
+    all_of_it = (entry.otherwise, *(branch.verdict for branch in entry.branches))
+    return next((verdict.errno for verdict in all_of_it if verdict.action is Action.NOTIFY), 0)
+
+
 def _variables(prefs: Prefs, profile: Path | None) -> Mapping[str, str | Sequence[str]]:
     """What the {…} in policies stand for on this machine; a rule whose variable is missing is left out."""
     certificates = prefs.authorities()
     found: dict[str, str | Sequence[str]] = {
         "install": str(Path(__file__).resolve().parent.parent),
+        "tmp": _TEMPORARY,
         "stdlib": str(Path(os.__file__).resolve().parent),
         "system_libraries": [folder for folder in _LIBRARY_FOLDERS if os.path.isdir(folder)],
     }

@@ -12,16 +12,17 @@ import os
 import time
 from collections.abc import Callable, Iterable
 
-from foxden.errors import SandboxUnavailable
+from foxden.errors import FoxdenError, LaunchFailed, SandboxUnavailable
 from foxden.launch.launcher import Forked, Launcher, ServerGone
 from foxden.model.enforcement import Enforcement, Layer, LayerStatus, Status
 from foxden.model.process_types import BY_NAME, RemoteType, family_of
 from foxden.model.records import ProcessRecord
 from foxden.observe.filters import filters_on
 from foxden.observe.memory import memory_bytes
-from foxden.parent.hosts import ChildHost, ChildParent, State
+from foxden.parent.hosts import ChildHost, ChildParent, OnListener, State
 from foxden.parent.plans import Plans
 from foxden.parent.prefs import Prefs
+from foxden.parent.temporaries import Temporaries
 from foxden.protocols.process import PChildProcess
 from foxden.sandbox.plan import SandboxPlan
 
@@ -39,12 +40,21 @@ class ProcessManager:
         self._next_id = 1
         self._pools: dict[tuple[str, RemoteType | None], list[asyncio.Task[ChildHost]]] = {}
         self._closing = False
+        self._temporaries = Temporaries()
+        self.on_listener: OnListener = lambda host, listener, stacks: None  # the den's broker, once there is a den
 
     def hosts(self) -> list[ChildHost]:
         return [host for host in self._hosts.values() if host.alive]
 
     def host(self, child_id: int) -> ChildHost | None:
         return self._hosts.get(child_id)
+
+    def child_id(self, pid: int) -> int:
+        """The child whose pid this is.  Raises FoxdenError."""
+        found = next((host for host in self.hosts() if host.pid == pid), None)
+        if found is None:
+            raise FoxdenError(f"expected the pid of a child of this den, got {pid}", hint="den.processes() lists them")
+        return found.child_id
 
     async def launch(
         self,
@@ -62,15 +72,15 @@ class ProcessManager:
         row = BY_NAME[type_name]
         plan = self._plans.plan(row, remote_type)
         host = ChildHost(
-            self._take_id(), row, remote_type, root, level=plan.level, name=name, on_bad_peer=self._end_bad_peer
-        )
+            self._take_id(), row, remote_type, root, level=plan.level, name=name, on_bad_peer=self._end_bad_peer,
+            on_listener=lambda *given: self.on_listener(*given),
+        )  # fmt: skip
         self._hosts[host.child_id] = host
-        host.ended.add_done_callback(lambda _: self._hosts.pop(host.child_id, None))
+        host.ended.add_done_callback(lambda _: self._ended(host))
         try:
             await self._fork(host, plan, judge)
         except BaseException:
             host.abandon()
-            self._hosts.pop(host.child_id, None)
             raise
         enforcement = await host.wait_ready(_READY_TIMEOUT_S)
         if judge:
@@ -105,7 +115,25 @@ class ProcessManager:
             plan=plan,
             namespaces_given=namespaces_given,
             landlock_abi_limit=self._prefs.landlock_abi_limit(),
+            temporary=self._temporary(host, plan),
         )
+
+    def _temporary(self, host: ChildHost, plan: SandboxPlan) -> str:
+        """Made once, however often the fork is tried."""
+        if not plan.notify or not self._plans.has_temporary(host.row, host.remote_type):
+            return ""
+        try:
+            return self._temporaries.of(host.child_id)
+        except OSError as error:
+            raise LaunchFailed(f"{host}: no directory for its temporary files: {error}") from error
+
+    def temporary_of(self, host: ChildHost) -> str:
+        """Where this child's temporary files are; empty: it has none."""
+        return self._temporaries.path(host.child_id)
+
+    def _ended(self, host: ChildHost) -> None:
+        self._hosts.pop(host.child_id, None)
+        self._temporaries.forget(host.child_id)
 
     def _take_id(self) -> int:
         self._next_id += 1
@@ -178,6 +206,7 @@ class ProcessManager:
             host.kill("the den is closed")
         if hosts:
             await asyncio.wait([host.ended for host in hosts], timeout=5)
+        self._temporaries.close()
 
 
 _STARTED = time.monotonic()

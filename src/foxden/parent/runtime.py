@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from foxden.errors import FoxdenError, LoadError, NetworkError
+from foxden.ipc.fields import Listener, StackPipe
 from foxden.ipc.schema import Side
 from foxden.launch import early
 from foxden.launch.launcher import Launcher
@@ -23,6 +24,7 @@ from foxden.model.hops import Request
 from foxden.model.origins import Url, parse_url, url_of_path
 from foxden.model.process_types import BY_NAME, Family, ProcessType, RemoteType, family_of
 from foxden.model.records import ProcessRecord
+from foxden.parent.broker import AskRecord, BrokerParent, Brokers
 from foxden.parent.channel import HttpChannel, Response, network_error
 from foxden.parent.documents import Documents, Shown
 from foxden.parent.hosts import ChildHost, ChildParent
@@ -94,6 +96,7 @@ class Runtime:
         accept_partial: Iterable[Layer],
         level: int | None = None,
         warm: Iterable[str] = (),
+        ask: Callable[[AskRecord], bool] | None = None,
     ) -> None:
         self._warm = tuple(Family(name) for name in warm)
         given = dict(prefs)
@@ -104,6 +107,9 @@ class Runtime:
         self.launcher = Launcher(server_plan, emulate=early.emulated_kernel())
         self.plans = Plans(self.prefs, profile)
         self.processes = ProcessManager(self.launcher, self.plans, self.prefs, accept_partial)
+        self.brokers = Brokers(self.processes, self.prefs)
+        self.brokers.ask = ask
+        self.processes.on_listener = self._serve
         self.network = Network(self.processes, self.prefs)
         self._channel = HttpChannel(self.network, self.prefs)
         self.documents = Documents(self.processes, self.network, self._channel, self.plans, self.prefs)
@@ -231,11 +237,27 @@ class Runtime:
             return self.documents.make_root()
         if row.name == "socket":
             return SocketProcessParent()
+        if row.name == "broker":
+            return BrokerParent(self.brokers)
         return UnitTestParent() if row.name == "ipdlunittest" else IdleParent()
+
+    def _serve(self, host: ChildHost, listener: Listener, stacks: StackPipe | None) -> None:
+        """Have a child of ours answered by the rules of its policy."""
+        row, remote = host.row, host.remote_type
+        rules = self.plans.rules(row, remote, self.processes.temporary_of(host))
+        self.brokers.attach(host, listener, stacks, rules=rules, errnos=self.plans.errnos(row, remote))
 
     async def launch(self, type_name: str, remote_type: RemoteType | None = None) -> ChildHost:
         """Start a child of any type, to be looked at and probed; it is given no work."""
         return await self.processes.launch(type_name, self.root_for(BY_NAME[type_name]), remote_type=remote_type)
+
+    def grant(self, child: int, path: str, word: str) -> None:
+        """See Den.grant."""
+        self.brokers.grant(self.processes.child_id(child), path, word)
+
+    def revoke(self, child: int, path: str) -> None:
+        """See Den.revoke."""
+        self.brokers.revoke(self.processes.child_id(child), path)
 
     def records(self) -> list[ProcessRecord]:
         return self.processes.records()
@@ -243,6 +265,7 @@ class Runtime:
     async def close(self) -> None:
         self._roster.close()
         self.network.close()
+        self.brokers.close()
         await self.processes.close()
         await self.launcher.close()
 

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from foxden.ipc.fields import ChildId, Errno, Listener, Name, ShortText, Size, StackPipe, Token
+from foxden.ipc.fields import ChildId, Errno, Listener, Name, Seconds, ShortText, Size, StackPipe, Token
 from foxden.ipc.schema import ToChild, ToParent
 from foxden.protocols.process import PChildProcess
 
@@ -57,6 +57,7 @@ class PBroker(PChildProcess, number=15, ends=("default", "broker")):
         rules: Rules = ()
         protected: ProtectedTrees = ()
         ask: bool = False  # ask the parent before a file is refused
+        ask_timeout_s: Seconds = 30.0  # no answer within it is a no
         everything: bool = False  # tell of what is granted, too
 
     class SetRules(ToChild):

@@ -28,6 +28,7 @@ class PChildProcess(Protocol, number=1, ends=("default", "any")):
         plan: SandboxPlan
         namespaces_given: bool  # False: the kernel refused the clone flags; the child says what is lost
         landlock_abi_limit: Annotated[int, Meta(ge=0, le=1000)] = 1000  # lower: act as on an older kernel
+        temporary: ShortText = ""  # where the child's temporary files go; empty: it can make none
 
     class Ready(ToParent, once=True, after=Launch):
         """The sandbox is on; this is what the kernel gave."""

@@ -72,6 +72,8 @@ def become(uid: int) -> None:
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
+    # Other ids made it non-dumpable.  The broker reads what it names; only its creator has rights over its namespace.
+    linux.prctl(linux.PR_SET_DUMPABLE, 1)
 
 
 Trees = Sequence[tuple[int, str]]  # detached mounts, and where in the new root each will stand

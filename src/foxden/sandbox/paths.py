@@ -1,7 +1,7 @@
 """File rules: which access the most specific rule gives to a path.
 
 Runs in: parent, broker and tests; pure.  Trusts: the policy; never the path that is asked for.
-Flow: policy.resolve → PathRules; a path from a child → AbsPath.parse → lookup → Access.
+Flow: policy.resolve → PathRules; a canonical path → longest → Access.  Imports little: the broker runs without msgspec.
 Source: MozillaWiki Security/Sandbox, "File System Restrictions"; path_resolution(7).
 """
 
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 PATH_MAX = 4096  # limits.h: bytes, with the NUL
+T = TypeVar("T")
 
 
 class Access(enum.IntFlag):
@@ -72,14 +73,12 @@ class AbsPath(str):
         return cls(text)
 
 
-@dataclass(frozen=True, slots=True)
-class FileRule:
+class FileRule(NamedTuple):
     path: AbsPath  # the path itself and everything below it
     access: Access
 
 
-@dataclass(frozen=True, slots=True)
-class PathRules:
+class PathRules(NamedTuple):
     """Rules by path.  Made by `of`: where a path has two rules deny wins, else both are given."""
 
     by_path: Mapping[str, Access]
@@ -98,16 +97,20 @@ class PathRules:
 
 
 def lookup(rules: PathRules, path: AbsPath) -> Access:
-    """Return the access that the longest rule gives to `path`.
+    """Return the access that the longest rule gives to `path`; `Access.NONE` when none covers it."""
+    return longest(rules.by_path, path) or Access.NONE
+
+
+def longest(by_path: Mapping[str, T], path: str) -> T | None:
+    """What the longest rule says of `path`, or None.
 
     A rule covers whole components: `/tmp/good` speaks of `/tmp/good/x`, not of `/tmp/good_but_bad`.
-    Cost: O(components).  Raises: nothing; a path that no rule covers is `Access.NONE`.
+    Cost: O(components).  Raises: nothing.
     """
-    by_path = rules.by_path
-    ancestor: str = path
+    ancestor = path
     while ancestor:
-        access = by_path.get(ancestor)
-        if access is not None:
-            return access
+        found = by_path.get(ancestor)
+        if found is not None:
+            return found
         ancestor = ancestor.rpartition("/")[0]
-    return by_path.get("/", Access.NONE)
+    return by_path.get("/")

@@ -33,7 +33,7 @@ VARIABLES = (
     "stdlib",  # Python's standard library
     "packages",  # site-packages that the den uses
     "home",  # the user's home
-    "tmp",  # the directory of temporary files
+    "tmp",  # the child's own directory for temporary files
     "certificates",  # CA bundles and certificate directories
     "system_libraries",  # where the dynamic linker looks
     "fonts",  # font directories beyond the usual

@@ -1,0 +1,66 @@
+"""What the broker says, and how an operation ends inside it: plain tuples, for any sink.
+
+Runs in: the broker.  Trusts: nothing; paths and stacks are the child's own text.
+Flow: operations → Refused or a result → telling → Act, Ask, Detached → sink.
+Source: protocols/broker, which has the same as messages.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Act(NamedTuple):
+    """Something that a child tried: refused, or granted where everything is told."""
+
+    child_id: int
+    pid: int
+    granted: bool
+    operation: str  # empty: not an operation on a file
+    syscall: int
+    args: tuple[int, ...]  # of 64 bits, signed
+    path: str = ""
+    access: int = 0
+    errno: int = 0
+    stack: tuple[str, ...] = ()
+    times: int = 1  # equal ones, this one among them
+    detail: str = ""
+
+
+class Ask(NamedTuple):
+    """May this child do this?"""
+
+    token: int
+    child_id: int
+    pid: int
+    operation: str
+    path: str
+    access: int
+
+
+class Detached(NamedTuple):
+    """Nobody is answered on this listener any more."""
+
+    child_id: int
+    served: int
+    refused: int
+    untold: int
+
+
+class Refused(Exception):
+    """The rules, or the broker's own, say no.  `errno` 0: what the view answers for what it does not grant."""
+
+    def __init__(self, path: str = "", access: int = 0, errno: int = 0, detail: str = "") -> None:
+        super().__init__(path, detail)
+        self.path, self.access, self.errno, self.detail = path, access, errno, detail
+
+
+class Given(NamedTuple):
+    """A descriptor for the child; it becomes the call's result."""
+
+    fd: int
+    close_on_exec: bool
+
+
+class Waits:
+    """The answer comes later: a helper thread, or the parent, is at it."""
