@@ -20,6 +20,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         gc.disable()  # until a den is made: loading makes much that lives and little that dies
+        if words[:1] == ["run"]:
+            from foxden.front.run_words import run_quickly
+
+            code = run_quickly(words[1:])
+            if code is not None:
+                return code
         begin_early(words)
         # Here and not above, so that Ctrl-C is quiet while all of it is loaded, too.
         from foxden.front.group import run

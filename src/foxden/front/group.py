@@ -23,11 +23,12 @@ from foxden.front.terminal import make_streams_lenient, say
 COMMANDS = {
     "open": "command_open",
     "fetch": "command_fetch",
+    "run": "command_run",
     "ps": "command_ps",
     "support": "command_support",
     "demo": "command_demo",
 }
-LATER = ("run", "decode", "policy", "prefs", "serve")
+LATER = ("decode", "policy", "prefs", "serve")
 
 
 class LazyGroup(click.Group):

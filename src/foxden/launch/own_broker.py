@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import socket
+import sys
 from collections import deque
 from collections.abc import Mapping
 from typing import Annotated, NoReturn
@@ -18,6 +19,7 @@ from typing import Annotated, NoReturn
 import msgspec
 from msgspec import Meta
 
+from foxden.broker import notify
 from foxden.broker.records import Act, Ask, Detached
 from foxden.broker.server import Broker
 from foxden.sandbox import enforce, linux
@@ -116,9 +118,12 @@ def _be_broker(sock: socket.socket, own: SandboxPlan, plan: ProgramPlan, everyth
     try:
         os.setsid()  # Ctrl-C is the command's to handle
         linux.set_process_name("foxden-broker")
+        notify.sizes()  # asked once, before the filter that does not let it ask
         enforce.apply(own, namespaces_given=False, own_uid=-1, keep_fds={sock.fileno()}, landlock_abi_limit=0)
         _Loop(sock, plan, everything).run()
         code = 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
     finally:
         os._exit(code)
 

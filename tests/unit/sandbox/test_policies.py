@@ -38,7 +38,7 @@ ALLOWED = {
     ("broker", "process_vm_readv"), ("broker", "process_vm_writev"),
     ("forkserver-broker", "process_vm_readv"), ("forkserver-broker", "process_vm_writev"),
     *(("forkserver-plugin", call) for call in REACHING if call not in ("open_by_handle_at", "setns")),
-    *((name, call) for name in ("plugin", "plugin-explain") for call in ("execve", "execveat", *INTERNET[:3])),
+    *((name, call) for name in ("plugin", "plugin-explain") for call in ("execve", "execveat", *INTERNET[:4])),
     *(("forkserver-plugin", call) for call in ("execve", "execveat", *INTERNET) if "AF_PACKET" not in call),
 }  # fmt: skip
 

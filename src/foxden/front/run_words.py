@@ -1,0 +1,60 @@
+"""`foxden run` from its words to its exit code: the quick way, and what it prints.
+
+Runs in: command.  Trusts: its command line.
+Flow: words → run_options.read_words → running.Run → violations, failures → exit code.
+Source: interface.md "run exit codes": foxden's own failures are 125, whatever they are.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from foxden.errors import FoxdenError
+from foxden.front.run_options import RunOptions, read_words
+
+if TYPE_CHECKING:
+    from foxden.front.running import Run
+    from foxden.launch.own_broker import Told
+    from foxden.launch.supervise import Outcome
+    from foxden.model.records import Violation
+
+_FAILED = 125
+
+
+def run_quickly(words: Sequence[str]) -> int | None:
+    """Run what these words ask for; None where the command line library's reader must look at them."""
+    try:
+        options = read_words(words)
+    except FoxdenError as error:
+        return failed(error)
+    return None if options is None else execute(options)
+
+
+def execute(options: RunOptions) -> int:
+    """Run the program, show what was refused, return the exit code."""
+    from foxden.front.running import Run
+
+    run = Run(options)
+    try:
+        outcome, told = run.execute()
+    except FoxdenError as error:
+        return failed(error, debug=options.debug)
+    if told or run.exceeded or outcome.errno or options.as_json or options.report or options.learn:
+        _show(run, outcome, told)
+    return outcome.code
+
+
+def failed(error: FoxdenError, *, debug: bool = False) -> int:
+    """foxden could not do it: one error line, one hint line."""
+    from foxden.front import failures
+
+    failures.report(failures.failure_of(error), error=error if debug else None)
+    return _FAILED
+
+
+def _show(run: Run, outcome: Outcome, told: Sequence[Told]) -> None:
+    from foxden.front.run_report import report
+
+    report(run, outcome, told)
