@@ -12,7 +12,7 @@ Source: docs/guides/read-a-violation.md; the words are those of the committed po
     LANG = "C.UTF-8"
     SSH_AUTH_SOCK = true                   # the caller's own value
     [network]
-    connect = ["pypi.org:443"]
+    connect = ["api.example:443"]
     [syscalls]
     allow = ["sched_setaffinity(pid == 0)"]
     [limits]

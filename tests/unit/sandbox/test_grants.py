@@ -45,7 +45,7 @@ extends = "plugin"
 LANG = "C.UTF-8"
 SSH_AUTH_SOCK = true
 [network]
-connect = ["PyPI.org:443", "[2001:db8::1]"]
+connect = ["API.example:443", "[2001:db8::1]"]
 [syscalls]
 allow = ["sched_setaffinity(pid == 0)", "mlock"]
 [limits]
@@ -64,7 +64,7 @@ except = [".git/hooks"]
 def test_every_part_of_a_policy_file_is_read() -> None:
     assert parse(WHOLE) == Grants(
         files=(("/data", Access.READ), ("/work", RWC), ("/data/secret", Access.DENY)),
-        connect=("pypi.org:443", "[2001:db8::1]"),
+        connect=("api.example:443", "[2001:db8::1]"),
         environment=(("LANG", "C.UTF-8"), ("SSH_AUTH_SOCK", None)),
         syscalls=("sched_setaffinity(pid == 0)", "mlock"),
         memory=2 << 30, cpu_time_s=30.0, timeout_s=1.5, processes=64, file_size=10 << 20, output=1 << 20,
