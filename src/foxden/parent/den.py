@@ -20,7 +20,7 @@ from typing import Any, Self, TypeVar
 from foxden.errors import DenClosed, FoxdenError, PolicyError
 from foxden.model.enforcement import Layer
 from foxden.model.page import Link
-from foxden.model.records import ProcessRecord
+from foxden.model.records import ProcessRecord, Violation
 from foxden.parent.documents import Shown
 from foxden.parent.runtime import Fetched, Runtime
 from foxden.parent.support import SupportReport
@@ -98,6 +98,7 @@ class _Door:
         allow_partial: Iterable[str] = (),
         level: int | None = None,
         warm: Iterable[str] = ("network",),
+        report: str | Path | None = None,
     ) -> None:
         """Make a den.  Its starter and fork servers begin to warm up at once; children come when needed.
 
@@ -105,7 +106,8 @@ class _Door:
         lock_parent: give up internet sockets and program starts in this very process, for good.
         allow_partial: layers whose loss is accepted, by name.  level: of content processes, 0 to 4.
         warm: families whose fork servers load at once; the others when first needed.
-        Raises: PreferenceError, PolicyError, SandboxUnavailable, LaunchFailed.
+        report: a file to append violations to, one JSON text a line.
+        Raises: FoxdenError, PreferenceError, PolicyError, SandboxUnavailable, LaunchFailed.
         """
         folder = Path(profile) if profile is not None else None
         if folder is not None and not folder.is_dir():
@@ -120,7 +122,7 @@ class _Door:
         self._thread = threading.Thread(target=self._loop.run_forever, name="foxden-loop", daemon=True)
         self._thread.start()
         try:
-            self._runtime = self._run(_make(folder, prefs or {}, lock_parent, layers, level, warm))
+            self._runtime = self._run(_make(folder, prefs or {}, lock_parent, layers, level, warm, report))
         except BaseException:
             self._stop()
             raise
@@ -202,10 +204,12 @@ async def _make(
     layers: tuple[Layer, ...],
     level: int | None,
     warm: Iterable[str],
+    report: str | Path | None,
 ) -> Runtime:
     runtime = Runtime(
-        profile=profile, prefs=prefs, lock_parent=lock_parent, accept_partial=layers, level=level, warm=warm
-    )
+        profile=profile, prefs=prefs, lock_parent=lock_parent, accept_partial=layers, level=level, warm=warm,
+        report=None if report is None else os.fspath(report),
+    )  # fmt: skip
     try:
         runtime.start()
     except BaseException:
@@ -257,6 +261,10 @@ class Den(_Door):
         """All processes of this den, the parent first."""
         return self._run(_soon(self._runtime.records))
 
+    def violations(self, *, pid: int | None = None) -> list[Violation]:
+        """What was refused, oldest first: as much as is kept, of one process only where it is named."""
+        return self._run(_soon(lambda: self._runtime.violations.records(pid)))
+
     def support(self) -> SupportReport:
         """What this kernel gives, per layer and per process type, and what to do about what is missing."""
         return self._run(support_report(self._runtime))
@@ -299,6 +307,10 @@ class AsyncDen(_Door):
     async def processes(self) -> list[ProcessRecord]:
         """See Den.processes."""
         return await self._wait(_soon(self._runtime.records))
+
+    async def violations(self, *, pid: int | None = None) -> list[Violation]:
+        """See Den.violations."""
+        return await self._wait(_soon(lambda: self._runtime.violations.records(pid)))
 
     async def support(self) -> SupportReport:
         """See Den.support."""

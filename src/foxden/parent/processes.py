@@ -11,6 +11,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from foxden.errors import SandboxUnavailable
 from foxden.launch.launcher import Forked, Launcher, ServerGone
@@ -24,6 +25,9 @@ from foxden.parent.plans import Plans
 from foxden.parent.prefs import Prefs
 from foxden.protocols.process import PChildProcess
 from foxden.sandbox.plan import SandboxPlan
+
+if TYPE_CHECKING:
+    from foxden.parent.denials import Denials
 
 _READY_TIMEOUT_S = 20.0
 _OWN_UID_BASE = 0x7000_0000  # above every range in use: systemd-nspawn's ends at 0x6fffffff
@@ -39,6 +43,7 @@ class ProcessManager:
         self._next_id = 1
         self._pools: dict[tuple[str, RemoteType | None], list[asyncio.Task[ChildHost]]] = {}
         self._closing = False
+        self.denials: Denials | None = None  # set by the runtime: hears of every child's wrongs
 
     def hosts(self) -> list[ChildHost]:
         return [host for host in self._hosts.values() if host.alive]
@@ -64,6 +69,7 @@ class ProcessManager:
         host = ChildHost(
             self._take_id(), row, remote_type, root, level=plan.level, name=name, on_bad_peer=self._end_bad_peer
         )
+        host.denials = self.denials
         self._hosts[host.child_id] = host
         host.ended.add_done_callback(lambda _: self._hosts.pop(host.child_id, None))
         try:
@@ -129,7 +135,7 @@ class ProcessManager:
     def _end_bad_peer(self, child_id: int, error: str) -> None:
         host = self._hosts.get(child_id)
         if host is not None:
-            host.kill(f"{host} broke the protocol with another child: {error}")
+            host.broke_protocol(error, f"{host} broke the protocol with another child: {error}")
 
     # ---- children kept ready
 

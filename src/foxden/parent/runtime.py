@@ -21,17 +21,22 @@ from foxden.launch.launcher import Launcher
 from foxden.model.enforcement import Layer
 from foxden.model.hops import Request
 from foxden.model.origins import Url, parse_url, url_of_path
+from foxden.model.preferences import BY_NAME as PREFERENCES
 from foxden.model.process_types import BY_NAME, Family, ProcessType, RemoteType, family_of
 from foxden.model.records import ProcessRecord
+from foxden.observe import violation_line
 from foxden.parent.channel import HttpChannel, Response, network_error
+from foxden.parent.denials import Denials
 from foxden.parent.documents import Documents, Shown
 from foxden.parent.hosts import ChildHost, ChildParent
 from foxden.parent.network import OWN_CHILD_ID, Network, SocketProcessParent
 from foxden.parent.plans import Plans, parent_plan, server_plan
 from foxden.parent.prefs import Prefs
 from foxden.parent.processes import ProcessManager
+from foxden.parent.report_file import ReportFile
 from foxden.parent.roster import Roster
 from foxden.parent.unit_test import UnitTestParent
+from foxden.parent.violations import Violations
 from foxden.protocols.network import LoadSink, PHttpTransaction
 from foxden.protocols.process import PChildProcess
 from foxden.sandbox import parent_lock
@@ -64,6 +69,13 @@ def _checked_seconds(timeout_s: float) -> float:
     return min(timeout_s, 86_400.0)
 
 
+def _prints_violations(prefs: Prefs) -> bool:
+    """Whether the parent's environment, or the preference, asks for a line of each."""
+    name = "security.sandbox.logging.enabled"
+    asked = os.environ.get("MOZ_SANDBOX_LOGGING", "") not in ("", "0")
+    return asked or (name in PREFERENCES and prefs.get_bool(name))
+
+
 class IdleParent(ChildParent, protocol=PChildProcess, side=Side.PARENT):
     """A child whose work comes in a later version."""
 
@@ -94,6 +106,7 @@ class Runtime:
         accept_partial: Iterable[Layer],
         level: int | None = None,
         warm: Iterable[str] = (),
+        report: str | None = None,
     ) -> None:
         self._warm = tuple(Family(name) for name in warm)
         given = dict(prefs)
@@ -104,10 +117,19 @@ class Runtime:
         self.launcher = Launcher(server_plan, emulate=early.emulated_kernel())
         self.plans = Plans(self.prefs, profile)
         self.processes = ProcessManager(self.launcher, self.plans, self.prefs, accept_partial)
+        self.violations = Violations()
+        self.denials = Denials(self.plans, self.violations)
+        self.processes.denials = self.denials
         self.network = Network(self.processes, self.prefs)
-        self._channel = HttpChannel(self.network, self.prefs)
+        self._channel = HttpChannel(
+            self.network, self.prefs, lambda outcome, url: self.denials.network(self.network.host, outcome, url)
+        )
         self.documents = Documents(self.processes, self.network, self._channel, self.plans, self.prefs)
         self._roster = Roster(self.processes)
+        if _prints_violations(self.prefs):
+            self.violations.listen(violation_line.say)
+        if report is not None:
+            self.violations.report_to(ReportFile(report, violation_line.warn))
 
     def start(self) -> None:
         """Make what makes processes, and then, if asked, lock this one."""
@@ -245,4 +267,5 @@ class Runtime:
         self.network.close()
         await self.processes.close()
         await self.launcher.close()
+        self.violations.close()
 
