@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 # Outcomes of the network that are a refusal of ours, not a failure of theirs.
 REFUSALS = {
     "NS_ERROR_PORT_ACCESS_NOT_ALLOWED": "model/ports: the port is on the list of bad ports",
-    "NS_ERROR_LOCAL_NETWORK_ACCESS_DENIED": "private addresses are refused unless they were typed, or granted",
+    "NS_ERROR_LOCAL_NETWORK_ACCESS_DENIED": "a name or redirect that leads to a private address is refused; "
+    "the caller may type the address itself",
 }
 # Signals by which the kernel ends a process that is over one of its limits.
 _LIMIT_SIGNALS = {
