@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from foxden.front.options import plain_options
-from foxden.front.terminal import json_text, one_line, paint, say, wants_colour
+from foxden.front.terminal import json_text, paint, say, wants_colour
+from foxden.model.escaped import quoted_name
 
 if TYPE_CHECKING:
     from foxden.model.process_types import ProcessType, RemoteType
@@ -85,6 +86,9 @@ class _Question:
 
     def ask(self, what: str, access: str) -> dict[str, Any]:
         kind = kind_of(what)
+        if kind == "url":
+            host = re.split(r"[/@?#]", what.partition("://")[2])[0]
+            raise click.UsageError(f"expected a host as {host or 'example.org'}, got the URL {what!r}")
         answers = {"path": self._path, "call": self._call, "host": self._host}[kind](what, access)
         return {
             "asked": what,
@@ -160,12 +164,14 @@ class _Question:
 
 
 def kind_of(what: str) -> str:
-    """`path`, `call` or `host`.
+    """`path`, `call`, `host` or `url`.
 
     A word alone is a call when a call has that name, else a host when it looks like one, else refused as a call.
     """
     from foxden.sandbox.syscalls import SYSCALLS
 
+    if re.match(r"[a-z][a-z0-9+.-]*://", what):
+        return "url"
     name = what.partition("(")[0]
     if name in SYSCALLS or re.fullmatch(r"\d+|0x[0-9a-fA-F]+", name):
         return "call"
@@ -252,9 +258,9 @@ def _print(found: dict[str, Any]) -> None:
         style = "green" if answer["verdict"] == "allowed" else "red"
         errno = f" with {answer['errno']}" if "errno" in answer else ""
         what = answer.get("path") or answer.get("call") or found["asked"]
-        say(f"{paint(answer['verdict'] + errno, style, colour)}  {one_line(what)}  for {kind}")
-        say(f"  rule  {one_line(answer['rule'])}")
+        say(f"{paint(answer['verdict'] + errno, style, colour)}  {quoted_name(what)}  for {kind}")
+        say(f"  rule  {quoted_name(answer['rule'])}")
         for case in answer.get("cases", ()):
-            say(f"  but   {one_line(case['rule'])}")
+            say(f"  but   {quoted_name(case['rule'])}")
         if "hint" in answer:
-            say(f"  hint  {paint(one_line(answer['hint']), 'cyan', colour)}")
+            say(f"  hint  {paint(quoted_name(answer['hint']), 'cyan', colour)}")
