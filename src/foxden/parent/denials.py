@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from foxden.model.network_errors import BY_CODE
 from foxden.model.origins import Url
 from foxden.model.process_types import BY_NAME, RemoteType
-from foxden.model.records import Act, Violation
+from foxden.model.records import Act, Violation, ViolationKind
 from foxden.parent.plans import Plans
 from foxden.parent.violations import Violations
 from foxden.protocols.broker import PBroker
@@ -104,6 +104,14 @@ class Denials:
             granted=told.granted,
         )
 
+    def untold(self, host: ChildHost, count: int) -> None:
+        """The broker refused so many acts more than it may tell of in a second (`OnDetached.untold`)."""
+        if count:
+            self._add(
+                host, kind="limit", operation="more violations", count=count,
+                rule="the broker tells of so many acts a second; the rest is counted here",
+            )  # fmt: skip
+
     def broke_protocol(self, host: ChildHost, error: str) -> None:
         """A child was ended for a message that it must not send."""
         rule = f"a message outside of its protocol ends the sender: {error}"
@@ -163,17 +171,20 @@ class Denials:
 
     # ---- how
 
-    def _add(self, host: ChildHost, *, kind: str, operation: str, rule: str, hint: str = "") -> None:
+    def _add(
+        self, host: ChildHost, *, kind: ViolationKind, operation: str, rule: str, hint: str = "", count: int = 1
+    ) -> None:
         violation = Violation(
             time=time.time(),
             pid=host.pid,
             process_type=host.row.name,
             remote_type=host.remote_type.value if host.remote_type else None,
             level=host.level,
-            kind=kind,  # type: ignore[arg-type]
+            kind=kind,
             operation=operation,
             rule=rule,
             hint=hint,
+            count=count,
         )
         self.violations.add(host.child_id, violation)
 

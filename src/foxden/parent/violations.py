@@ -99,7 +99,7 @@ class Violations:
             return
         child = self._children.setdefault(child_id, _Child())
         if not child.may_add(self._clock()):
-            violation = _too_many(violation)
+            violation = too_many(violation, f"at most {RATE_MAX} new records a second of one child")
             key = _key(child_id, violation)
             if (entry := self._by_key.get(key)) is not None:
                 self._grow(entry, violation.count)
@@ -189,8 +189,8 @@ def _key(child_id: int, violation: Violation) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _too_many(violation: Violation) -> Violation:
-    """Stands for what a child did beyond the rate: counted, not told one by one."""
+def too_many(violation: Violation, rule: str) -> Violation:
+    """Stands for what a child did beyond a rate: counted, not told one by one."""
     return Violation(
         time=violation.time,
         pid=violation.pid,
@@ -199,6 +199,6 @@ def _too_many(violation: Violation) -> Violation:
         level=violation.level,
         kind="limit",
         operation="more violations",
-        rule=f"at most {RATE_MAX} new records a second of one child; the rest is counted here",
+        rule=f"{rule}; the rest is counted here",
         count=violation.count,
     )

@@ -23,6 +23,7 @@ from foxden.sandbox.sensitive import secret_reason
 class Ways:
     """How rights are given to children of one type.  {path}, {host}, {call} and {number} are filled in; empty: no way.
 
+    `folder`: what follows the path of a folder in which files are to be made.
     `why_not`: what is said where there is no way.
     """
 
@@ -30,6 +31,7 @@ class Ways:
     write: str = ""
     connect: str = ""
     call: str = ""
+    folder: str = ""
     starts: bool = False  # programs of its own, from what it may read
     quoted: Callable[[str], str] = quote
     why_not: str = ""
@@ -58,6 +60,7 @@ WAYS: dict[str, Ways] = {
         read="--pref security.sandbox.content.read_path_whitelist={path}",
         write="--pref security.sandbox.content.write_path_whitelist={path}",
         call="--pref security.sandbox.content.syscall_whitelist={number}",
+        folder="/",
         why_not="a page gets no more than that",
     ),
     "gmp": Ways(why_not="a plugin sees its own files and what it is handed"),
@@ -92,7 +95,8 @@ class Hints:
             return NOTHING + self._ways.why_not
         holds = secret_reason(path)
         warning = f"  (beware: it seems to hold {holds})" if holds else ""
-        return way.format(path=self._ways.quoted(granted)) + warning
+        end = self._ways.folder if access & Access.CREATE else ""
+        return way.format(path=self._ways.quoted(granted + end)) + warning
 
     def _never(self, path: str) -> str:
         """Why no grant of this path is to be had; empty when one is."""

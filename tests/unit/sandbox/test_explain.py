@@ -174,6 +174,7 @@ def test_numbers_have_names() -> None:
         ("utility", "/bin/sh", EXECUTE, NOTHING + "programs are started by `foxden run`"),
         ("content", "/data/x", READ, "--pref security.sandbox.content.read_path_whitelist=/data/x"),
         ("content", "/data/x", WRITE, "--pref security.sandbox.content.write_path_whitelist=/data/x"),
+        ("content", "/data/new", WRITE | CREATE, "--pref security.sandbox.content.write_path_whitelist=/data/"),
         ("content", "/proc/1/mem", READ, NOTHING + "it shows every process of the user"),
         ("gmp", "/data/x", READ, NOTHING + "a plugin sees its own files"),
         ("socket", "/data/x", READ, NOTHING + "the socket process reads the resolver's files"),

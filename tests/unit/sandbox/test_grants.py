@@ -26,8 +26,8 @@ RWC = Access.READ | Access.WRITE | Access.CREATE
 
 # A small disk: what is there leads to where the second column says.
 DISK = {
-    "/": "/", "/data": "/data", "/data/in": "/data/in", "/work": "/work", "/link": "/data", "/link/in": "/data/in",
-    "/proc": "/proc", "/proc/1": "/proc/1", "/sys": "/sys", "/dev": "/dev", "/dev/kvm": "/dev/kvm", "/loop": "/",
+    "/": "/", "/data": "/data", "/data/in": "/data/in", "/project": "/project", "/link": "/data",
+    "/link/in": "/data/in", "/proc": "/proc", "/proc/1": "/proc/1", "/sys": "/sys", "/dev": "/dev", "/dev/kvm": "/dev/kvm", "/loop": "/",
 }  # fmt: skip
 
 
@@ -39,7 +39,7 @@ WHOLE = """
 extends = "plugin"
 [files]
 "/data" = "r"
-"/work" = "rwc"
+"/project" = "rwc"
 "/data/secret" = "deny"
 [env]
 LANG = "C.UTF-8"
@@ -63,7 +63,7 @@ except = [".git/hooks"]
 
 def test_every_part_of_a_policy_file_is_read() -> None:
     assert parse(WHOLE) == Grants(
-        files=(("/data", Access.READ), ("/work", RWC), ("/data/secret", Access.DENY)),
+        files=(("/data", Access.READ), ("/project", RWC), ("/data/secret", Access.DENY)),
         connect=("api.example:443", "[2001:db8::1]"),
         environment=(("LANG", "C.UTF-8"), ("SSH_AUTH_SOCK", None)),
         syscalls=("sched_setaffinity(pid == 0)", "mlock"),
@@ -157,19 +157,21 @@ def test_a_single_device_can_be_granted() -> None:
 
 def test_what_was_said_nearer_wins_and_lists_add_up() -> None:
     outer = Grants(read=("/data",), memory=1, environment=(("A", "1"),))
-    inner = Grants(read=("/data", "/work"), memory=2, timeout_s=1.0)
-    assert inner.over(outer) == Grants(read=("/data", "/work"), memory=2, timeout_s=1.0, environment=(("A", "1"),))
+    inner = Grants(read=("/data", "/project"), memory=2, timeout_s=1.0)
+    assert inner.over(outer) == Grants(read=("/data", "/project"), memory=2, timeout_s=1.0, environment=(("A", "1"),))
 
 
 def test_grants_of_one_path_add_up_to_one_rule() -> None:
-    grants = Grants(read=("/work",), write=("/work",), files=(("/data", Access.STAT), ("/work", Access.EXECUTE)))
-    assert file_rules(grants) == (("/data", Access.STAT), ("/work", RWC | Access.EXECUTE))
+    grants = Grants(
+        read=("/project",), write=("/project",), files=(("/data", Access.STAT), ("/project", Access.EXECUTE))
+    )
+    assert file_rules(grants) == (("/data", Access.STAT), ("/project", RWC | Access.EXECUTE))
 
 
 def test_a_path_that_is_both_given_and_denied_is_an_error() -> None:
-    with pytest.raises(PolicyError, match="got --read /work and"):
-        file_rules(Grants(read=("/work",), files=(("/work", Access.DENY),)))
-    assert file_rules(Grants(read=("/work",), files=(("/work/x", Access.DENY),)))
+    with pytest.raises(PolicyError, match="got --read /project and"):
+        file_rules(Grants(read=("/project",), files=(("/project", Access.DENY),)))
+    assert file_rules(Grants(read=("/project",), files=(("/project/x", Access.DENY),)))
 
 
 @pytest.mark.parametrize("text", ["example.org", "a-b.c:1", "192.0.2.1:80", "[::1]", "[2001:db8::1]:443", "localhost"])
