@@ -124,7 +124,7 @@ _WITH_A_DEN = (
                  help="Go on though these sandbox layers are not to be had."),
     click.option("--log", metavar="MODULE:LEVEL,…", multiple=True, callback=_log_words, envvar="MOZ_LOG",
                  help="Log to standard error, in MOZ_LOG's syntax: child:5,process:4."),
-    click.option("--report", metavar="FILE", help="Violations as JSON lines (not recorded yet)."),
+    click.option("--report", metavar="FILE", help="Append violations to this file, as JSON lines."),
     *_ANY_COMMAND,
 )  # fmt: skip
 
@@ -164,8 +164,6 @@ def make_den(
     gc.freeze()  # all that was just loaded stays: it need never be walked
     gc.enable()
 
-    if settings.report:
-        warn("--report: violations are not recorded yet; nothing was written", word="hint", style="cyan")
     log.start(settings.log)
     prefs: dict[str, object] = dict(_NO_PRELAUNCH) if one_page else {}
     prefs.update(settings.prefs)
@@ -176,6 +174,7 @@ def make_den(
         allow_partial=settings.allow_partial,
         level=settings.level,
         warm=warm,
+        report=settings.report,
     )
 
 

@@ -178,7 +178,7 @@ def options_of(given: Mapping[str, Any], arguments: Sequence[str]) -> RunOptions
     """Values that were checked, by field.  Raises PolicyError: an empty program, a policy file that is wrong."""
     if not arguments or not arguments[0]:
         raise PolicyError("expected a program to run, got none", hint="foxden run [OPTIONS] -- PROGRAM ARG…")
-    chosen = {
+    chosen: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in given.items()
         if name in _GRANT_FIELDS and value not in (None, ())

@@ -7,9 +7,8 @@ Source: interface.md "run exit codes": foxden's own failures are 125, whatever t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from foxden.errors import FoxdenError
 from foxden.front.run_options import RunOptions, read_words
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from foxden.front.running import Run
     from foxden.launch.own_broker import Told
     from foxden.launch.supervise import Outcome
-    from foxden.model.records import Violation
 
 _FAILED = 125
 

@@ -39,6 +39,7 @@ class Run:
         self.options = options
         self.enforcement: Enforcement | None = None
         self.exceeded: tuple[str, int] | None = None
+        self.plan: ProgramPlan | None = None
         self._capturing = options.as_json
         self._pipes: list[tuple[int, int]] = []
         self._supervisor: Supervisor | None = None
@@ -51,6 +52,7 @@ class Run:
         plan = program_view.view_for(
             base, options.grants, options.arguments, cwd=options.cwd, designate=options.designate
         )
+        self.plan = plan
         streams = self._streams()
         sandbox = _with_terminal(plan.sandbox, streams)
         broker = own_broker.fork_broker(load_base("broker", arch).plan, plan, everything=options.explain)
@@ -71,7 +73,8 @@ class Run:
             first, second, third = (-1 if os.isatty(fd) else fd for fd in (0, 1, 2))
             return first, second, third
         self._pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(2)]
-        return 0 if not os.isatty(0) else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), *(w for _, w in self._pipes)
+        standard_input = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) if os.isatty(0) else 0
+        return standard_input, self._pipes[0][1], self._pipes[1][1]
 
     def _call(self, plan: ProgramPlan, streams: tuple[int, int, int]) -> Call:
         options = self.options

@@ -11,16 +11,13 @@ import os
 import sys
 from typing import TextIO
 
-# Newline and tab are layout.  Everything else below 32, DEL, and C1 (which 8-bit terminals obey) is shown as \x1b.
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
-# They reorder what stands around them: `exe.txt` can look like `txt.exe`.
-_BIDI = {code: f"\\u{code:04x}" for code in (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
-_LINES = {0x0A: " ", 0x09: " ", 0x2028: " ", 0x2029: " "}
-_SHOWN = str.maketrans(_CONTROLS)
-_SHOWN_ON_TERMINAL = str.maketrans({**_CONTROLS, **_BIDI})
-_ONE_LINE = str.maketrans({**_CONTROLS, **_BIDI, **_LINES})
+from foxden.model.escaped import BIDI, CONTROLS
+from foxden.model.escaped import one_line as one_line  # all that shows a line has it from here
+
+_SHOWN = str.maketrans(CONTROLS)
+_SHOWN_ON_TERMINAL = str.maketrans({**CONTROLS, **BIDI})
 # The same in JSON's own notation: inside a JSON text these stand in strings only.
-_JSON = str.maketrans({code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), *_BIDI)})
+_JSON = str.maketrans({code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), *BIDI)})
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36", "alarm": "1;37;41"}
 
@@ -29,11 +26,6 @@ def shown(text: str, *, on_terminal: bool) -> str:
     """Text of a page for standard output: controls are shown, newlines and tabs kept."""
     plain = text.replace("\r\n", "\n")
     return plain.translate(_SHOWN_ON_TERMINAL if on_terminal else _SHOWN)
-
-
-def one_line(text: str) -> str:
-    """Text for a title, a cell or a message: on one line, with all controls shown."""
-    return text.replace("\r\n", " ").translate(_ONE_LINE)
 
 
 def json_text(value: object) -> str:

@@ -45,7 +45,7 @@ class Told(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     access: Annotated[int, Meta(ge=0, le=255)] = 0
     errno: Annotated[int, Meta(ge=0, le=4095)] = 0
     stack: Annotated[tuple[_Text, ...], Meta(max_length=64)] = ()
-    times: Annotated[int, Meta(ge=1)] = 1
+    count: Annotated[int, Meta(ge=1)] = 1  # records.Act.times
     detail: _Text = ""
 
 

@@ -41,6 +41,7 @@ class Violation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     syscall: str | None = None
     args: tuple[int, ...] = ()  # as the kernel saw them; pointers are addresses of the child
     path: str | None = None  # of operations on two paths, the one that was refused
+    access: str | None = None  # what it asked for, in the words of a policy's file rules: r, rwc, stat …
     host: str | None = None
     port: int | None = None
     errno: str | None = None  # its name: what the child was told
@@ -48,3 +49,9 @@ class Violation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hint: str = ""  # the option or policy line that would allow it
     stack: tuple[str, ...] = ()  # of the child's Python code, innermost first: the child's own word, not to be trusted
     count: int = 1
+
+
+class Act(Violation, frozen=True, kw_only=True, omit_defaults=True):
+    """Anything that a child asked the broker for, where everything is told (`--explain`, `--learn`)."""
+
+    granted: bool

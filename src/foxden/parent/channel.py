@@ -7,6 +7,7 @@ Source: shapes.md section 4 "Every load is one sentence"; Fetch "HTTP-network-or
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from foxden.errors import LoadError, NetworkError
@@ -40,8 +41,9 @@ class Response:
 class HttpChannel:
     """Makes loads.  One object serves a den; it holds no state of a load."""
 
-    def __init__(self, network: Network, prefs: Prefs) -> None:
-        self._network, self._prefs = network, prefs
+    def __init__(self, network: Network, prefs: Prefs, refused: Callable[[NetOutcome, Url], None]) -> None:
+        """`refused` hears of every exchange that failed; the runtime keeps a record of those that were refused."""
+        self._network, self._prefs, self._refused = network, prefs, refused
 
     async def open(self, request: Request, *, timeout_s: float, follow: bool = True) -> Response:
         """Return the final response head.  Raises NetworkError, LoadError, and what starting a child raises."""
@@ -82,6 +84,7 @@ class HttpChannel:
             outcome = transaction.outcome
             transaction.end()
             if outcome.code != "NS_ERROR_SOCKET_PROCESS_GONE" or request.method not in IDEMPOTENT or attempt == 2:
+                self._refused(outcome, request.url)
                 raise network_error(outcome, request.url)
         raise AssertionError("two attempts were made")
 
@@ -112,6 +115,4 @@ def network_error(outcome: NetOutcome, url: Url) -> NetworkError:
     row = BY_CODE.get(outcome.code)
     meaning = f"{outcome.code}: {row.meaning}" if row else outcome.code
     detail = f" ({outcome.detail})" if outcome.detail else ""
-    return NetworkError(
-        f"{url.href}: {meaning}{detail}", code=outcome.code, url=url.href, hint=row.hint if row else ""
-    )
+    return NetworkError(f"{url.href}: {meaning}{detail}", code=outcome.code, url=url.href, hint=row.hint if row else "")

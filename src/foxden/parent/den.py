@@ -20,7 +20,7 @@ from typing import Any, Self, TypeVar
 from foxden.errors import DenClosed, FoxdenError, PolicyError
 from foxden.model.enforcement import Layer
 from foxden.model.page import Link
-from foxden.model.records import ProcessRecord
+from foxden.model.records import ProcessRecord, Violation
 from foxden.parent.broker import AskRecord
 from foxden.parent.documents import Shown
 from foxden.parent.runtime import Fetched, Runtime
@@ -100,6 +100,7 @@ class _Door:
         level: int | None = None,
         warm: Iterable[str] = ("network",),
         ask: Callable[[AskRecord], bool] | None = None,
+        report: str | Path | None = None,
     ) -> None:
         """Make a den.  Its starter and fork servers begin to warm up at once; children come when needed.
 
@@ -108,7 +109,8 @@ class _Door:
         allow_partial: layers whose loss is accepted, by name.  level: of content processes, 0 to 4.
         warm: families whose fork servers load at once; the others when first needed.
         ask: called on a thread of its own before a file is refused to a child; True lets this one call happen.
-        Raises: PreferenceError, PolicyError, SandboxUnavailable, LaunchFailed.
+        report: a file to append violations to, one JSON text a line.
+        Raises: FoxdenError, PreferenceError, PolicyError, SandboxUnavailable, LaunchFailed.
         """
         folder = Path(profile) if profile is not None else None
         if folder is not None and not folder.is_dir():
@@ -123,7 +125,7 @@ class _Door:
         self._thread = threading.Thread(target=self._loop.run_forever, name="foxden-loop", daemon=True)
         self._thread.start()
         try:
-            self._runtime = self._run(_make(folder, prefs or {}, lock_parent, layers, level, warm, ask))
+            self._runtime = self._run(_make(folder, prefs or {}, lock_parent, layers, level, warm, ask, report))
         except BaseException:
             self._stop()
             raise
@@ -206,10 +208,12 @@ async def _make(
     level: int | None,
     warm: Iterable[str],
     ask: Callable[[AskRecord], bool] | None,
+    report: str | Path | None,
 ) -> Runtime:
     runtime = Runtime(
-        profile=profile, prefs=prefs, lock_parent=lock_parent, accept_partial=layers, level=level, warm=warm, ask=ask
-    )
+        profile=profile, prefs=prefs, lock_parent=lock_parent, accept_partial=layers, level=level, warm=warm, ask=ask,
+        report=None if report is None else os.fspath(report),
+    )  # fmt: skip
     try:
         runtime.start()
     except BaseException:
@@ -260,6 +264,10 @@ class Den(_Door):
     def processes(self) -> list[ProcessRecord]:
         """All processes of this den, the parent first."""
         return self._run(_soon(self._runtime.records))
+
+    def violations(self, *, pid: int | None = None) -> list[Violation]:
+        """What was refused, oldest first: as much as is kept, of one process only where it is named."""
+        return self._run(_soon(lambda: self._runtime.violations.records(pid)))
 
     def support(self) -> SupportReport:
         """What this kernel gives, per layer and per process type, and what to do about what is missing."""
@@ -314,6 +322,10 @@ class AsyncDen(_Door):
     async def processes(self) -> list[ProcessRecord]:
         """See Den.processes."""
         return await self._wait(_soon(self._runtime.records))
+
+    async def violations(self, *, pid: int | None = None) -> list[Violation]:
+        """See Den.violations."""
+        return await self._wait(_soon(lambda: self._runtime.violations.records(pid)))
 
     async def support(self) -> SupportReport:
         """See Den.support."""

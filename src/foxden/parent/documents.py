@@ -27,7 +27,7 @@ from foxden.model.origins import Url, file_path
 from foxden.model.page import PageContent
 from foxden.model.process_types import BY_NAME, RemoteType
 from foxden.parent.channel import HttpChannel, Response, network_error
-from foxden.parent.files import open_for_content
+from foxden.parent.files import Unreadable, open_for_content
 from foxden.parent.hosts import ChildHost, ChildParent
 from foxden.parent.network import GONE, Network
 from foxden.parent.plans import Plans
@@ -263,14 +263,22 @@ class Documents:
     async def _decide(self, url: Url, sink: LoadSink, headers: tuple[tuple[str, str], ...], deadline: float) -> Load:
         """The load, with its file open or its final head here.  Nothing of it has been delivered."""
         if not url.is_network:
-            file, _ = open_for_content(file_path(url), self._file_rules())
-            return Load(url, sink, file=file)
+            return Load(url, sink, file=self._open_file(file_path(url)))
         # The process for the site that was asked for starts while the network is asked; a redirect may need another.
         early = asyncio.ensure_future(self.content_host(url.site, RemoteType.WEB))
         early.add_done_callback(_ignore)
         timeout_s = max(0.001, deadline - asyncio.get_running_loop().time())
         response = await self._channel.open(Request("GET", url, headers), timeout_s=timeout_s)
         return Load(response.url, sink, response)
+
+    def _open_file(self, path: str) -> RegularFile:
+        rules = self._file_rules()
+        try:
+            return open_for_content(path, rules)[0]
+        except Unreadable as error:
+            if self._processes.denials is not None:
+                self._processes.denials.file_page(error.path)
+            raise
 
     def _file_rules(self) -> PathRules | None:
         """What file pages may read; None at the levels whose children read what the user may read."""
@@ -371,7 +379,9 @@ def _shown(result: PDocument.OnLoaded, load: Load, host: ChildHost, timing: dict
     try:
         content = _PAGE_DECODER.decode(read_payload(result.content))
     except msgspec.DecodeError as error:
-        host.kill(f"{host} broke the protocol: PDocument.OnLoaded: {error}")
+        host.broke_protocol(
+            f"PDocument.OnLoaded: {error}", f"{host} broke the protocol: PDocument.OnLoaded: {error}"
+        )
         raise BadMessage(f"PDocument.OnLoaded: {error} - at $.content; {host} killed") from None
     response = load.response
     return Shown(

@@ -38,17 +38,25 @@ _KINDS = (
 )
 
 
+class Unreadable(LoadError):
+    """The policy of file pages says no to this path: the one that was asked for, or the one that it leads to."""
+
+    def __init__(self, asked: str, path: str) -> None:
+        super().__init__(
+            f"{asked}: the policy of file pages does not let them read it",
+            code="NS_ERROR_FILE_ACCESS_DENIED",
+            url=asked,
+            hint="file pages never read /proc, /sys, /dev and the profile; copy the file elsewhere",
+        )
+        self.path = path
+
+
 def open_for_content(path: str, rules: PathRules | None) -> tuple[RegularFile, int]:
     """Return (the open file, its size).  Raises LoadError with an NS_ERROR_FILE_… code."""
     real = _real_path(path)
     for candidate in (os.path.normpath(path), real):
         if rules is not None and not lookup(rules, AbsPath.parse(candidate)) & Access.READ:
-            raise LoadError(
-                f"{path}: the policy of file pages does not let them read it",
-                code="NS_ERROR_FILE_ACCESS_DENIED",
-                url=path,
-                hint="file pages never read /proc, /sys, /dev and the profile; copy the file elsewhere",
-            )
+            raise Unreadable(path, candidate)
     file = RegularFile(_open(real, path))
     status = os.fstat(file.fileno())
     if not stat.S_ISREG(status.st_mode):

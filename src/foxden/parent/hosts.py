@@ -15,6 +15,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from foxden.errors import BadMessage, ChildCrashed, LaunchFailed
 from foxden.ipc.actor import Actor, Why
@@ -26,6 +27,9 @@ from foxden.launch.launcher import Forked
 from foxden.model.enforcement import Enforcement
 from foxden.model.process_types import ProcessType, RemoteType
 from foxden.protocols.process import PChildProcess
+
+if TYPE_CHECKING:
+    from foxden.parent.denials import Denials
 
 # (who, what): each child's life and death in words; set by the command when `--log process` asks for it.
 listener: Callable[[str, str], None] | None = None
@@ -107,6 +111,7 @@ class ChildHost:
         self.state = State.UNLAUNCHED
         self.enforcement: Enforcement | None = None
         self.pid = 0
+        self.denials: Denials | None = None  # who keeps a record of what it did wrong
         self.peers = {0}  # children that it was ever given an endpoint to, the parent (0) among them
         self.started_at = time.monotonic()
         loop = asyncio.get_running_loop()
@@ -207,6 +212,12 @@ class ChildHost:
         if self._pipe is not None:
             self._pipe.close()
 
+    def broke_protocol(self, how: str, reason: str) -> None:
+        """End it for a message that it must not send, and keep a record of that."""
+        if self.denials is not None and self.state is not State.DEAD:
+            self.denials.broke_protocol(self, how)
+        self.kill(reason)
+
     def close(self) -> None:
         """Ask it to finish; the reaper hears when it has."""
         if self.state is State.READY and self._pipe is not None:
@@ -217,8 +228,10 @@ class ChildHost:
 
     def _pipe_closed(self, why: Why, error: Exception | None) -> None:
         if why is Why.BAD_MESSAGE:
-            who = "broke the protocol" if isinstance(error, BadMessage) else "made a handler of the parent fail"
-            self.kill(f"{self} {who}: {error}")
+            if isinstance(error, BadMessage):
+                self.broke_protocol(str(error), f"{self} broke the protocol: {error}")
+            else:
+                self.kill(f"{self} made a handler of the parent fail: {error}")
         elif why is Why.PEER_GONE and self.alive:
             # It is ending, or closed its pipe without ending: either way there is no speaking with it any more.
             self.state = State.CLOSING
@@ -246,6 +259,8 @@ class ChildHost:
     def _finish(self, end: End) -> None:
         self.state = State.DEAD
         _tell(self, f"is gone: {end.text()}")
+        if self.denials is not None:
+            self.denials.ended(self, end)
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         self._pidfd = -1

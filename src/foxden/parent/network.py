@@ -224,7 +224,7 @@ class Network:
 
         def closed(why: Why, error: Exception | None) -> None:
             if error is not None:
-                host.kill(f"the socket process broke the protocol: {error}")
+                host.broke_protocol(str(error), f"the socket process broke the protocol: {error}")
 
         if self._own_pipe is not None:
             self._own_pipe.close()

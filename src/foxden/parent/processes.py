@@ -11,6 +11,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from foxden.errors import FoxdenError, LaunchFailed, SandboxUnavailable
 from foxden.launch.launcher import Forked, Launcher, ServerGone
@@ -25,6 +26,9 @@ from foxden.parent.prefs import Prefs
 from foxden.parent.temporaries import Temporaries
 from foxden.protocols.process import PChildProcess
 from foxden.sandbox.plan import SandboxPlan
+
+if TYPE_CHECKING:
+    from foxden.parent.denials import Denials
 
 _READY_TIMEOUT_S = 20.0
 _OWN_UID_BASE = 0x7000_0000  # above every range in use: systemd-nspawn's ends at 0x6fffffff
@@ -42,6 +46,7 @@ class ProcessManager:
         self._closing = False
         self._temporaries = Temporaries()
         self.on_listener: OnListener = lambda host, listener, stacks: None  # the den's broker, once there is a den
+        self.denials: Denials | None = None  # set by the runtime: hears of every child's wrongs
 
     def hosts(self) -> list[ChildHost]:
         return [host for host in self._hosts.values() if host.alive]
@@ -75,6 +80,7 @@ class ProcessManager:
             self._take_id(), row, remote_type, root, level=plan.level, name=name, on_bad_peer=self._end_bad_peer,
             on_listener=lambda *given: self.on_listener(*given),
         )  # fmt: skip
+        host.denials = self.denials
         self._hosts[host.child_id] = host
         host.ended.add_done_callback(lambda _: self._ended(host))
         try:
@@ -157,7 +163,7 @@ class ProcessManager:
     def _end_bad_peer(self, child_id: int, error: str) -> None:
         host = self._hosts.get(child_id)
         if host is not None:
-            host.kill(f"{host} broke the protocol with another child: {error}")
+            host.broke_protocol(error, f"{host} broke the protocol with another child: {error}")
 
     # ---- children kept ready
 

@@ -22,18 +22,24 @@ from foxden.launch.launcher import Launcher
 from foxden.model.enforcement import Layer
 from foxden.model.hops import Request
 from foxden.model.origins import Url, parse_url, url_of_path
+from foxden.model.preferences import BY_NAME as PREFERENCES
 from foxden.model.process_types import BY_NAME, Family, ProcessType, RemoteType, family_of
 from foxden.model.records import ProcessRecord
+from foxden.observe import violation_line
 from foxden.parent.broker import AskRecord, BrokerParent, Brokers
 from foxden.parent.channel import HttpChannel, Response, network_error
+from foxden.parent.denials import Denials
 from foxden.parent.documents import Documents, Shown
 from foxden.parent.hosts import ChildHost, ChildParent
 from foxden.parent.network import OWN_CHILD_ID, Network, SocketProcessParent
 from foxden.parent.plans import Plans, parent_plan, server_plan
 from foxden.parent.prefs import Prefs
 from foxden.parent.processes import ProcessManager
+from foxden.parent.report_file import ReportFile
 from foxden.parent.roster import Roster
 from foxden.parent.unit_test import UnitTestParent
+from foxden.parent.violations import Violations
+from foxden.protocols.broker import PBroker
 from foxden.protocols.network import LoadSink, PHttpTransaction
 from foxden.protocols.process import PChildProcess
 from foxden.sandbox import parent_lock
@@ -64,6 +70,13 @@ def _checked_seconds(timeout_s: float) -> float:
     if not timeout_s > 0:  # this way round for nan
         raise FoxdenError(f"timeout: expected more than 0 seconds, got {timeout_s}")
     return min(timeout_s, 86_400.0)
+
+
+def _prints_violations(prefs: Prefs) -> bool:
+    """Whether the parent's environment, or the preference, asks for a line of each."""
+    name = "security.sandbox.logging.enabled"
+    asked = os.environ.get("MOZ_SANDBOX_LOGGING", "") not in ("", "0")
+    return asked or (name in PREFERENCES and prefs.get_bool(name))
 
 
 class IdleParent(ChildParent, protocol=PChildProcess, side=Side.PARENT):
@@ -97,6 +110,7 @@ class Runtime:
         level: int | None = None,
         warm: Iterable[str] = (),
         ask: Callable[[AskRecord], bool] | None = None,
+        report: str | None = None,
     ) -> None:
         self._warm = tuple(Family(name) for name in warm)
         given = dict(prefs)
@@ -110,10 +124,21 @@ class Runtime:
         self.brokers = Brokers(self.processes, self.prefs)
         self.brokers.ask = ask
         self.processes.on_listener = self._serve
+        self.violations = Violations()
+        self.denials = Denials(self.plans, self.violations)
+        self.brokers.on_act.append(self._told)
+        self.brokers.on_detached.append(self._detached)
+        self.processes.denials = self.denials
         self.network = Network(self.processes, self.prefs)
-        self._channel = HttpChannel(self.network, self.prefs)
+        self._channel = HttpChannel(
+            self.network, self.prefs, lambda outcome, url: self.denials.network(self.network.host, outcome, url)
+        )
         self.documents = Documents(self.processes, self.network, self._channel, self.plans, self.prefs)
         self._roster = Roster(self.processes)
+        if _prints_violations(self.prefs):
+            self.violations.listen(violation_line.say)
+        if report is not None:
+            self.violations.report_to(ReportFile(report, violation_line.warn))
 
     def start(self) -> None:
         """Make what makes processes, and then, if asked, lock this one."""
@@ -247,6 +272,16 @@ class Runtime:
         rules = self.plans.rules(row, remote, self.processes.temporary_of(host))
         self.brokers.attach(host, listener, stacks, rules=rules, errnos=self.plans.errnos(row, remote))
 
+    def _told(self, child_id: int, act: PBroker.OnAct) -> None:
+        host = self.processes.host(child_id)
+        if host is not None:
+            self.denials.act(host, act)
+
+    def _detached(self, message: PBroker.OnDetached) -> None:
+        host = self.processes.host(message.child_id)
+        if host is not None:
+            self.denials.untold(host, message.untold)
+
     async def launch(self, type_name: str, remote_type: RemoteType | None = None) -> ChildHost:
         """Start a child of any type, to be looked at and probed; it is given no work."""
         return await self.processes.launch(type_name, self.root_for(BY_NAME[type_name]), remote_type=remote_type)
@@ -268,4 +303,5 @@ class Runtime:
         self.brokers.close()
         await self.processes.close()
         await self.launcher.close()
+        self.violations.close()
 

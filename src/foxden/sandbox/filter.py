@@ -8,7 +8,7 @@ Source: seccomp(2); kernel/seccomp.c of Linux 6.18; tests/property/test_filter_p
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from foxden.sandbox.constants import AUDIT_ARCH
 from foxden.sandbox.policy import Case, ResolvedPolicy
@@ -41,6 +41,7 @@ class Branch:
 
     compares: tuple[Compare, ...]
     verdict: Verdict
+    where: str = field(default="", compare=False)  # the line of the policy that says so
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Entry:
 
     branches: tuple[Branch, ...]
     otherwise: Verdict
+    where: str = field(default="", compare=False)  # the line that says what is otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def verdicts(resolved: ResolvedPolicy, arch: str) -> VerdictTable:
         raise policy_error(resolved.name, "an architecture", arch, NUMBERS)
     if resolved.default is None:
         raise policy_error(f"{resolved.name}.toml", "a level with a filter", resolved.level)
-    plain = Entry((), resolved.default)
+    plain = Entry((), resolved.default, resolved.default_where)
     entries: dict[int, Entry] = {}
     for number, name in sorted((number, name) for name, number in NUMBERS[arch].items()):
         rules = resolved.calls.get(name)
@@ -84,13 +86,14 @@ def verdicts(resolved: ResolvedPolicy, arch: str) -> VerdictTable:
             entries[number] = plain
         else:
             branches = tuple(_branch(case, arch) for case in rules.cases)
-            entries[number] = Entry(branches, rules.otherwise or resolved.default)
+            where = rules.where if rules.otherwise else resolved.default_where
+            entries[number] = Entry(branches, rules.otherwise or resolved.default, where)
     assert resolved.calls.keys() <= SYSCALLS, "parse_call checked every name"  # noqa: S101
     return VerdictTable(arch, entries)
 
 
 def _branch(case: Case, arch: str) -> Branch:
-    return Branch(tuple(_compare(condition, arch) for condition in case.conditions), case.verdict)
+    return Branch(tuple(_compare(condition, arch) for condition in case.conditions), case.verdict, case.where)
 
 
 def _compare(condition: Condition, arch: str) -> Compare:
@@ -108,15 +111,20 @@ def evaluate(table: VerdictTable, nr: int, args: Sequence[int], arch: int) -> Ve
 
     `nr`: as in seccomp_data, 32 bits; `args`: six numbers of 64 bits; `arch`: AUDIT_ARCH_*.
     """
+    return judge(table, nr, args, arch)[0]
+
+
+def judge(table: VerdictTable, nr: int, args: Sequence[int], arch: int) -> tuple[Verdict, str]:
+    """The same, with the line of the policy that says so; empty where none does."""
     if arch != AUDIT_ARCH[table.arch]:
-        return KILL
+        return KILL, ""
     entry = table.entries.get(nr)
     if entry is None:
-        return NOT_IMPLEMENTED
+        return NOT_IMPLEMENTED, ""
     for branch in entry.branches:
         if all(((args[c.index] & c.mask) in c.values) == c.equal for c in branch.compares):
-            return branch.verdict
-    return entry.otherwise
+            return branch.verdict, branch.where
+    return entry.otherwise, entry.where
 
 
 def notified_errnos(table: VerdictTable) -> dict[int, int]:

@@ -49,6 +49,7 @@ class Case:
 
     conditions: tuple[Condition, ...]
     verdict: Verdict
+    where: str = field(default="", compare=False)  # file, level and line that say so
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class CallRules:
 
     cases: tuple[Case, ...] = ()
     otherwise: Verdict | None = None  # None: the policy's default
+    where: str = field(default="", compare=False)  # file, level and line that say what is otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,8 @@ class ResolvedPolicy:
     reads: str = "kernel"
     landlock: bool = False
     limits: Mapping[str, int] = field(default_factory=dict)
+    default_where: str = field(default="", compare=False)
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)  # path of a file rule → where it stands
 
 
 def load(name: str, read: Callable[[str], str]) -> Policy:
@@ -149,14 +153,15 @@ def resolve(
     places = [place for place in policy.places if place.level <= level]
     choices = {word: value for place in places for word, value in place.choices.items()}
     namespaces = [place.namespaces for place in places if place.namespaces is not None]
-    defaults = [place.default for place in places if place.default is not None]
+    defaults = [(place.default, _rule(place, f"default = {place.default}")) for place in places if place.default]
+    files, origins = _resolve_files(places, remote_type, variables)
     return ResolvedPolicy(
         name=policy.name,
         level=level,
         remote_type=remote_type,
-        default=defaults[-1] if defaults else None,
+        default=defaults[-1][0] if defaults else None,
         calls=_merge_calls(places),
-        files=_resolve_files(places, remote_type, variables),
+        files=files,
         namespaces=namespaces[-1] if namespaces else (),
         root=str(choices.get("root", "host")),
         network=str(choices.get("network", "host")),
@@ -164,7 +169,24 @@ def resolve(
         reads=str(choices.get("reads", "kernel")),
         landlock=bool(choices.get("landlock", False)),
         limits=dict(policy.limits),
+        default_where=defaults[-1][1] if defaults else "",
+        origins=origins,
     )
+
+
+def _rule(place: Place, what: str) -> str:
+    """A line of a policy with its place, as `explain` tells it: `content.toml level 2: …`."""
+    file, _, key = place.where.partition(":")
+    level = f" level {place.level}" if "level" in key else ""
+    return f"{file}{level}: {what}"
+
+
+def _call_rule(place: Place, line: CallLine) -> str:
+    assert line.call is not None, "sets are expanded by load"  # noqa: S101 - for the type checker
+    text = line.call.text or line.call.name
+    if line.set_name:
+        text = f"@{line.set_name}: {text}" if line.call.conditions else f"@{line.set_name}"
+    return _rule(place, f"{text} = {line.verdict}")
 
 
 def _merge_calls(places: Sequence[Place]) -> dict[str, CallRules]:
@@ -172,36 +194,51 @@ def _merge_calls(places: Sequence[Place]) -> dict[str, CallRules]:
     merged: dict[str, CallRules] = {}
     for place in places:
         cases: dict[str, list[Case]] = {}
-        otherwise: dict[str, Verdict] = {}
+        otherwise: dict[str, tuple[Verdict, str]] = {}
         for line in place.calls:
             call = line.call
             assert call is not None, "sets are expanded by load"  # noqa: S101 - for the type checker
             if call.conditions:
-                cases.setdefault(call.name, []).append(Case(call.conditions, line.verdict))
+                cases.setdefault(call.name, []).append(Case(call.conditions, line.verdict, _call_rule(place, line)))
             else:
-                otherwise[call.name] = line.verdict
+                otherwise[call.name] = line.verdict, _call_rule(place, line)
         for name in cases.keys() | otherwise.keys():
             below = merged.get(name, CallRules())
             merged[name] = _lay_over(below, cases.get(name, []), otherwise.get(name))
     return merged
 
 
-def _lay_over(below: CallRules, cases: list[Case], otherwise: Verdict | None) -> CallRules:
-    kept = [case for case in below.cases if otherwise is None or case.verdict.action >= otherwise.action]
+def _lay_over(below: CallRules, cases: list[Case], otherwise: tuple[Verdict, str] | None) -> CallRules:
+    kept = [case for case in below.cases if otherwise is None or case.verdict.action >= otherwise[0].action]
     ordered = sorted([*cases, *kept], key=lambda case: -case.verdict.action)  # stable: the higher place stays first
-    return CallRules(tuple(ordered), below.otherwise if otherwise is None else otherwise)
+    return CallRules(tuple(ordered), *((below.otherwise, below.where) if otherwise is None else otherwise))
 
 
 def _resolve_files(
     places: Sequence[Place], remote_type: str | None, variables: Mapping[str, str | Sequence[str]]
-) -> PathRules:
-    chosen: dict[tuple[str, str], FileLine] = {}
+) -> tuple[PathRules, dict[str, str]]:
+    """The rules, and by path where each stands."""
+    chosen: dict[tuple[str, str], tuple[FileLine, Place]] = {}
     for place in places:
         for wanted in (None, remote_type) if remote_type else (None,):
-            chosen.update({(line.variable, line.rest): line for line in place.files if line.remote_type == wanted})
-    return PathRules.of(
-        FileRule(path, line.access) for line in chosen.values() for path in _resolve_paths(line, variables)
+            for line in place.files:
+                if line.remote_type == wanted:
+                    chosen[line.variable, line.rest] = line, place
+    rules = PathRules.of(
+        FileRule(path, line.access) for line, _ in chosen.values() for path in _resolve_paths(line, variables)
     )
+    origins: dict[str, str] = {}
+    for line, place in chosen.values():
+        for path in _resolve_paths(line, variables):
+            if path not in origins or line.access & rules.by_path[path]:  # of two, the one that was followed
+                origins[path] = _file_rule(place, line)
+    return rules, origins
+
+
+def _file_rule(place: Place, line: FileLine) -> str:
+    when = f".when-remote-type.{line.remote_type}" if line.remote_type else ""
+    path = f"{{{line.variable}}}{line.rest}" if line.variable else line.rest
+    return _rule(place, f'files{when} "{path}" = "{line.access.word()}"')
 
 
 def _resolve_paths(line: FileLine, variables: Mapping[str, str | Sequence[str]]) -> Iterator[AbsPath]:

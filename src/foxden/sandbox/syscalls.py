@@ -21,7 +21,7 @@ import difflib
 import enum
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from foxden.errors import PolicyError
 from foxden.sandbox.constants import ERRNOS, NAMES, value_of
@@ -142,6 +142,7 @@ class Call:
 
     name: str
     conditions: tuple[Condition, ...] = ()
+    text: str = field(default="", compare=False, repr=False)  # as the policy writes it
 
 
 def policy_error(where: str, expected: str, got: object, known: Iterable[str] = ()) -> PolicyError:
@@ -191,11 +192,11 @@ def parse_call(where: str, text: str) -> Call:
     if name not in SYSCALLS:
         raise policy_error(where, "the name of a system call", name, SYSCALLS)
     if conditions is None:
-        return Call(name)
+        return Call(name, text=name)
     if name not in ARGUMENTS:
         expected = "a call whose arguments sandbox/syscalls knows"
         raise policy_error(where, expected, text)
-    return Call(name, tuple(_parse_condition(where, name, part) for part in conditions.split(" and ")))
+    return Call(name, tuple(_parse_condition(where, name, part) for part in conditions.split(" and ")), text.strip())
 
 
 def _parse_condition(where: str, name: str, text: str) -> Condition:

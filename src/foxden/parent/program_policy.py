@@ -1,0 +1,33 @@
+"""The plugin policy with one caller's grants in it, as rules that explain and answer.
+
+Runs in: the parent, the `foxden run` command once something was refused.  Trusts: the committed policies.
+Flow: rules of a ProgramPlan + plugin.toml → ResolvedPolicy → sandbox/explain.
+Source: sandbox/program, which made the rules; here each learns again which line it comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from foxden.launch.program_view import caller
+from foxden.sandbox.paths import AbsPath, Access, FileRule, PathRules
+from foxden.sandbox.policy import ResolvedPolicy, load, resolve
+from foxden.sandbox.policy_files import read_policy
+
+
+def policy_of(rules: Iterable[tuple[str, int]], *, explain: bool = False) -> ResolvedPolicy:
+    """What a program with these rules has."""
+    name = "plugin-explain" if explain else "plugin"
+    policy = resolve(load(name, read_policy), level=1, remote_type=None, variables={"home": caller().home})
+    given = PathRules.of(FileRule(AbsPath(path), Access(access)) for path, access in rules)
+    origins = {
+        path: policy.origins[path] if policy.files.by_path.get(path) == access else _granted(path, access)
+        for path, access in given.by_path.items()
+    }
+    return replace(policy, files=given, origins=origins)
+
+
+def _granted(path: str, access: Access) -> str:
+    option = "--write" if access & Access.WRITE else "--read"
+    return f"granted: {option} {path}"
