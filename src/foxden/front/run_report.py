@@ -88,8 +88,8 @@ def _not_executed(program: str) -> str:
 
 
 def _append(path: str, violations: Sequence[Violation]) -> None:
-    from foxden.parent.report_file import ReportFile
     from foxden.observe.violation_line import warn
+    from foxden.parent.report_file import ReportFile
 
     file = ReportFile(path, warn)
     for violation in violations:

@@ -110,11 +110,12 @@ class Supervisor:
         relay: Relay | None = None,
         others: dict[int, Callable[[], None]] | None = None,
         on_exceeded: Callable[[str, int], None] = lambda limit, value: None,
+        cancelled: Callable[[], bool] | None = None,
     ) -> None:
         self._sock, self._pid, self._kill, self._limits = sock, pid, kill, limits
         self._captures, self._feed, self._relay = captures, feed, relay
         self._others = dict(others or {})  # descriptors of the caller's that are served meanwhile
-        self._on_exceeded = on_exceeded
+        self._on_exceeded, self._cancelled = on_exceeded, cancelled
         self._end: control.Word | None = None
         self._gone = False
         self._exceeded = ""
@@ -187,7 +188,8 @@ class Supervisor:
 
     @property
     def _watches(self) -> bool:
-        return self._limits.memory is not None or self._limits.cpu_time_s is not None
+        limits = self._limits
+        return limits.memory is not None or limits.cpu_time_s is not None or self._cancelled is not None
 
     def _hear(self) -> None:
         try:
@@ -241,6 +243,8 @@ class Supervisor:
     def _watch(self) -> None:
         from foxden.observe.usage import shared_out, usage_of
 
+        if self._cancelled is not None and self._cancelled():
+            return self._exceed("cancelled", 0)
         limits, used = self._limits, usage_of(self._pid)
         if limits.memory is not None and used.memory > limits.memory:
             memory = shared_out(self._pid)

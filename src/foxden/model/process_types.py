@@ -56,8 +56,8 @@ _IDLE = "foxden.children.idle"
 PROCESS_TYPES: tuple[ProcessType, ...] = (
     ProcessType(0, "default", "", "parent", "", Family.NONE,
                 about="The parent: trusted, decides everything, opens no network socket, runs no untrusted input."),
-    ProcessType(1, "plugin", "PChildProcess", "plugin", _IDLE, Family.PLUGIN, disable_env="MOZ_DISABLE_NPAPI_SANDBOX",
-                working=False, about="Unmodified third-party programs and native libraries."),
+    ProcessType(1, "plugin", "PPlugin", "plugin", "foxden.children.plugin.process", Family.PLUGIN,
+                disable_env="MOZ_DISABLE_NPAPI_SANDBOX", about="Unmodified third-party programs and native libraries."),
     ProcessType(2, "content", "PContent", "content", "foxden.children.content.process", Family.WEB,
                 remote_types=(RemoteType.WEB, RemoteType.FILE, RemoteType.PRIVILEGED, RemoteType.EXTENSION),
                 level_pref="security.sandbox.content.level", disable_env="MOZ_DISABLE_CONTENT_SANDBOX",

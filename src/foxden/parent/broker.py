@@ -104,6 +104,7 @@ class Brokers:
         self._host: ChildHost | None = None
         self._starting: asyncio.Task[None] | None = None
         self._closing = False
+        self._handed: set[int] = set()  # children that a broker has or had
         self.on_act: list[Callable[[int, PBroker.OnAct], None]] = []
         self.on_detached: list[Callable[[PBroker.OnDetached], None]] = []
         self.ask: Callable[[AskRecord], bool] | None = None
@@ -139,6 +140,10 @@ class Brokers:
         else:
             self._watched[child_id] = listener.fileno()
             asyncio.get_running_loop().add_reader(listener.fileno(), self._first_call, child_id)
+
+    def serves(self, child_id: int) -> bool:
+        """Was this child's listener handed to a broker?  Only then will there be an OnDetached."""
+        return child_id in self._handed
 
     def set_rules(
         self, child_id: int, rules: Iterable[FileRule], protected: Iterable[tuple[str, Iterable[str]]] = ()
@@ -237,6 +242,7 @@ class Brokers:
             )
         )  # fmt: skip
         attached.let_go()
+        self._handed.add(attached.child_id)
 
     def _send_rules(self, attached: _Attached) -> None:
         if self._host is not None:
@@ -269,11 +275,12 @@ class Brokers:
     # ---- what it says
 
     def told(self, act: PBroker.OnAct) -> None:
-        if act.child_id in self._attached:
+        if act.child_id in self._handed:
             for listen in self.on_act:
                 listen(act.child_id, act)
 
     def detached(self, message: PBroker.OnDetached) -> None:
+        self._handed.discard(message.child_id)
         for listen in self.on_detached:
             listen(message)
 

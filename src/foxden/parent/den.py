@@ -12,10 +12,10 @@ import concurrent.futures
 import json
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 from foxden.errors import DenClosed, FoxdenError, PolicyError
 from foxden.model.enforcement import Layer
@@ -23,6 +23,8 @@ from foxden.model.page import Link
 from foxden.model.records import ProcessRecord, Violation
 from foxden.parent.broker import AskRecord
 from foxden.parent.documents import Shown
+from foxden.parent.program_request import RunArguments, request_of
+from foxden.parent.programs import Done, run_program
 from foxden.parent.runtime import Fetched, Runtime
 from foxden.parent.support import SupportReport
 from foxden.parent.support import report as support_report
@@ -261,6 +263,16 @@ class Den(_Door):
         )
         return _reply(self._run(work))
 
+    def run(self, arguments: Sequence[str], **options: Unpack[RunArguments]) -> Done:
+        """Run an unmodified program in a plugin process, and wait for its end.
+
+        Options as of `foxden run`: read=[…], write=[…], env={NAME: VALUE or None for yours}, cwd, input (bytes),
+        timeout and cpu_time (seconds), memory, file_size and output (bytes), processes, designate, explain, policy
+        (a file, or a Grants).  Its output is kept, not shown.
+        Raises: PolicyError, SandboxUnavailable, LoadError (it cannot be executed), LaunchFailed.
+        """
+        return run_program(self._runtime.programs, request_of(arguments, options), self._run)
+
     def processes(self) -> list[ProcessRecord]:
         """All processes of this den, the parent first."""
         return self._run(_soon(self._runtime.records))
@@ -318,6 +330,18 @@ class AsyncDen(_Door):
             url, method=method, headers=headers, body=data, follow=follow, timeout_s=timeout, sink=sink
         )
         return _reply(await self._wait(work))
+
+    async def run(self, arguments: Sequence[str], **options: Unpack[RunArguments]) -> Done:
+        """See Den.run.  Cancelling ends the program."""
+        request = request_of(arguments, options)
+        cancelled = threading.Event()
+        work = asyncio.to_thread(run_program, self._runtime.programs, request, self._run, cancelled)
+        try:
+            return await asyncio.shield(task := asyncio.ensure_future(work))
+        except asyncio.CancelledError:
+            cancelled.set()
+            await asyncio.wait([task])
+            raise
 
     async def processes(self) -> list[ProcessRecord]:
         """See Den.processes."""

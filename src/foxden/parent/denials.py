@@ -7,6 +7,8 @@ Source: interface.md "Records"; model/records.
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import platform
 import signal
 import time
@@ -38,6 +40,9 @@ _LIMIT_SIGNALS = {
     signal.SIGXCPU: ("processor time", "--cpu-time SECONDS"),
     signal.SIGXFSZ: ("size of a file", "a [limits] file_size of its policy"),
 }
+
+
+_TOLD_WITHIN_S = 5.0
 
 
 class ToldAct(Protocol):
@@ -117,15 +122,26 @@ class Denials:
     def __init__(self, plans: Plans, violations: Violations) -> None:
         self._plans, self.violations = plans, violations
         self._explainers: dict[tuple[str, str | None], Explainer] = {}
-        self._own: dict[int, Explainer] = {}  # by child: those whose policy is not their type's
+        self._own: dict[int, Callable[[], Explainer]] = {}  # by child: those whose policy is not their type's
         self._acts: dict[int, Callable[[Act], None]] = {}
 
     # ---- children with a policy of their own
 
-    def explain_by(self, host: ChildHost, resolved: ResolvedPolicy) -> None:
-        """Explain this child's denials by these rules: its type's with the caller's grants in them."""
-        self._own[host.child_id] = explainer_of(host.row.name, resolved)
-        host.ended.add_done_callback(lambda _: self._own.pop(host.child_id, None))
+    def explain_by(self, host: ChildHost, rules: tuple[tuple[str, int], ...], *, explain: bool) -> None:
+        """Explain this program's denials by these file rules.  Nothing is loaded before there is one to explain."""
+
+        @functools.cache
+        def explainer() -> Explainer:
+            from foxden.parent.program_policy import policy_of
+
+            return explainer_of(host.row.name, policy_of(rules, explain=explain))
+
+        self._own[host.child_id] = explainer
+        host.ended.add_done_callback(lambda _: self._loop_later(host.child_id))
+
+    def _loop_later(self, child_id: int) -> None:
+        """The broker may tell of a child a moment after its end."""
+        asyncio.get_running_loop().call_later(_TOLD_WITHIN_S, self._own.pop, child_id, None)
 
     def tell_acts(self, host: ChildHost, listener: Callable[[Act], None]) -> None:
         """Have everything that this child asks the broker for told, granted or not (`Attach.everything`)."""
@@ -233,7 +249,8 @@ class Denials:
         self.violations.add(host.child_id, violation)
 
     def _explainer(self, host: ChildHost) -> Explainer:
-        return self._own.get(host.child_id) or self._explainer_of(host.row.name, host.remote_type)
+        own = self._own.get(host.child_id)
+        return own() if own is not None else self._explainer_of(host.row.name, host.remote_type)
 
     def _explainer_of(self, type_name: str, remote_type: RemoteType | None) -> Explainer:
         key = (type_name, remote_type.value if remote_type else None)

@@ -103,7 +103,6 @@ class ChildHost:
         level: int,
         name: str = "",
         on_bad_peer: Callable[[int, str], None] = lambda child_id, error: None,
-        on_listener: OnListener = lambda host, listener, stacks: None,
     ) -> None:
         self.child_id, self.row, self.remote_type, self.level, self.name = child_id, row, remote_type, level, name
         self.root = root
@@ -123,7 +122,7 @@ class ChildHost:
         self._pipe: AsyncPipe | None = None
         self._log: ChildLog | None = None
         self._on_bad_peer = on_bad_peer
-        self._on_listener = on_listener
+        self.on_listener: OnListener = lambda host, listener, stacks: None
 
     def __str__(self) -> str:
         kind = self.row.name + (f" {self.remote_type.value}" if self.remote_type else "")
@@ -133,15 +132,25 @@ class ChildHost:
     def alive(self) -> bool:
         return self.state in (State.LAUNCHING, State.READY)
 
-    def begin(self, launch: PChildProcess.Launch) -> Endpoint:
-        """Say what the child will be, before there is one; return the end that it must be forked with."""
+    def begin(self, launch: PChildProcess.Launch | None) -> Endpoint:
+        """Say what the child will be, before there is one; return the end that it must be forked with.
+
+        None: it is not known yet; the child waits for its Launch.
+        """
         if self._pipe is not None:
             self._pipe.close()  # of an attempt that was refused
         ours, theirs = make_pair()
         self.state = State.LAUNCHING
         self._pipe = AsyncPipe(ours, self.root, peer=str(self), on_closed=self._pipe_closed)
-        self.root.send(launch)
+        if launch is not None:
+            self.root.send(launch)
         return Endpoint(theirs.detach())
+
+    def dup_pidfd(self) -> int:
+        """A descriptor of the process for someone who may outlive this handle.  Raises LaunchFailed: it has ended."""
+        if self._pidfd < 0:
+            raise self.crash("starting")
+        return os.dup(self._pidfd)
 
     def attach(self, forked: Forked) -> None:
         """Take over the child that was forked."""
@@ -173,7 +182,7 @@ class ChildHost:
             self.enforcement = message.enforcement
             _tell(self, f"is ready: level {self.level}, {message.enforcement.summary()}")
             if message.listener is not None:
-                self._on_listener(self, message.listener, message.stacks)
+                self.on_listener(self, message.listener, message.stacks)
             self._ready.set_result(message.enforcement)
 
     def failed(self, error: LaunchFailed) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from foxden.errors import FoxdenError, LaunchFailed, SandboxUnavailable
 from foxden.launch.launcher import Forked, Launcher, ServerGone
 from foxden.model.enforcement import Enforcement, Layer, LayerStatus, Status
-from foxden.model.process_types import BY_NAME, RemoteType, family_of
+from foxden.model.process_types import BY_NAME, ProcessType, RemoteType, family_of
 from foxden.model.records import ProcessRecord
 from foxden.observe.filters import filters_on
 from foxden.observe.memory import memory_bytes
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from foxden.parent.denials import Denials
 
 _READY_TIMEOUT_S = 20.0
+_TOLD_WITHIN_S = 5.0
 _OWN_UID_BASE = 0x7000_0000  # above every range in use: systemd-nspawn's ends at 0x6fffffff
 
 
@@ -41,9 +42,11 @@ class ProcessManager:
         self._launcher, self._plans, self._prefs = launcher, plans, prefs
         self._accepted = frozenset(accepted)
         self._hosts: dict[int, ChildHost] = {}
+        self._late: dict[int, ChildHost] = {}
         self._next_id = 1
         self._pools: dict[tuple[str, RemoteType | None], list[asyncio.Task[ChildHost]]] = {}
         self._closing = False
+        self._forked: dict[str, list[asyncio.Task[ChildHost]]] = {}
         self._temporaries = Temporaries()
         self.on_listener: OnListener = lambda host, listener, stacks: None  # the den's broker, once there is a den
         self.denials: Denials | None = None  # set by the runtime: hears of every child's wrongs
@@ -52,7 +55,8 @@ class ProcessManager:
         return [host for host in self._hosts.values() if host.alive]
 
     def host(self, child_id: int) -> ChildHost | None:
-        return self._hosts.get(child_id)
+        """One that lives, or has just ended: the broker may still be telling of it."""
+        return self._hosts.get(child_id) or self._late.get(child_id)
 
     def child_id(self, pid: int) -> int:
         """The child whose pid this is.  Raises FoxdenError."""
@@ -69,22 +73,26 @@ class ProcessManager:
         remote_type: RemoteType | None = None,
         name: str = "",
         judge: bool = True,
+        plan: SandboxPlan | None = None,
+        on_listener: OnListener | None = None,
     ) -> ChildHost:
         """Start a child of this type.  `judge=False`: only to look at what it got; it is never given work.
 
+        `plan`, `on_listener`: of a child that has another than its type's, and another who has its calls answered.
+        It may have been forked beforehand, with a root of its own: `host.root`.
         Raises SandboxUnavailable, LaunchFailed.
         """
         row = BY_NAME[type_name]
-        plan = self._plans.plan(row, remote_type)
-        host = ChildHost(
-            self._take_id(), row, remote_type, root, level=plan.level, name=name, on_bad_peer=self._end_bad_peer,
-            on_listener=lambda *given: self.on_listener(*given),
-        )  # fmt: skip
-        host.denials = self.denials
-        self._hosts[host.child_id] = host
-        host.ended.add_done_callback(lambda _: self._ended(host))
+        plan = plan or self._plans.plan(row, remote_type)
+        kept = self._take_forked(type_name, plan)
+        host = kept or self._make_host(row, remote_type, root, plan)
+        host.name = name
+        host.on_listener = on_listener or self.on_listener
         try:
-            await self._fork(host, plan, judge)
+            if kept is not None:
+                kept.root.send(self._launch_message(kept, plan, namespaces_given=True))
+            else:
+                await self._fork(host, plan, judge)
         except BaseException:
             host.abandon()
             raise
@@ -93,10 +101,56 @@ class ProcessManager:
             self._judge(host, enforcement)
         return host
 
+    def _make_host(
+        self, row: ProcessType, remote_type: RemoteType | None, root: ChildParent, plan: SandboxPlan
+    ) -> ChildHost:
+        host = ChildHost(
+            self._take_id(), row, remote_type, root, level=plan.level, on_bad_peer=self._end_bad_peer
+        )
+        host.denials = self.denials
+        self._hosts[host.child_id] = host
+        host.ended.add_done_callback(lambda _: self._ended(host))
+        return host
+
+    # ---- children forked beforehand: in their namespaces, and nothing else decided yet
+
+    def keep_forked(self, type_name: str, make: Callable[[], ChildParent], plan: SandboxPlan, count: int) -> None:
+        """Have `count` children forked, which take the plan and the work of whoever launches one of this type."""
+        kept = self._forked.setdefault(type_name, [])
+        kept[:] = [task for task in kept if not task.done() or _is_alive(task)]
+        while len(kept) < count and not self._closing:
+            kept.append(asyncio.create_task(self._fork_ahead(type_name, make(), plan)))
+
+    async def _fork_ahead(self, type_name: str, root: ChildParent, plan: SandboxPlan) -> ChildHost:
+        row = BY_NAME[type_name]
+        host = self._make_host(row, None, root, plan)
+        try:
+            endpoint = host.begin(None)
+            host.attach(
+                await self._launcher.fork(row.family, type_name, endpoint, flags=plan.namespaces, uid=self._uid(host))
+            )
+        except BaseException:
+            host.abandon()
+            raise
+        return host
+
+    def _take_forked(self, type_name: str, plan: SandboxPlan) -> ChildHost | None:
+        """One that was forked beforehand, if there is one now."""
+        kept = self._forked.get(type_name, [])
+        for task in [task for task in kept if task.done()]:
+            kept.remove(task)
+            if _is_alive(task) and plan.namespaces:
+                return task.result()
+        return None
+
+    def _uid(self, host: ChildHost) -> int:
+        """A uid for this child alone, as root.  A program keeps its caller's: it works on the caller's files."""
+        return _OWN_UID_BASE + host.child_id if os.getuid() == 0 and host.row.name != "plugin" else 0
+
     async def _fork(self, host: ChildHost, plan: SandboxPlan, judge: bool) -> None:
         """Fork into the plan's namespaces, or without them where that loss is accepted."""
         family = family_of(host.row, host.remote_type)
-        uid = _OWN_UID_BASE + host.child_id if os.getuid() == 0 else 0
+        uid = self._uid(host)
 
         async def fork(flags: int, uid: int) -> Forked:
             endpoint = host.begin(self._launch_message(host, plan, namespaces_given=bool(flags) or not plan.namespaces))
@@ -139,6 +193,9 @@ class ProcessManager:
 
     def _ended(self, host: ChildHost) -> None:
         self._hosts.pop(host.child_id, None)
+        if not self._closing:
+            self._late[host.child_id] = host
+            asyncio.get_running_loop().call_later(_TOLD_WITHIN_S, self._late.pop, host.child_id, None)
         self._temporaries.forget(host.child_id)
 
     def _take_id(self) -> int:
@@ -203,7 +260,7 @@ class ProcessManager:
     async def close(self) -> None:
         """End all children and wait until they are reaped."""
         self._closing = True
-        tasks = [task for pool in self._pools.values() for task in pool]
+        tasks = [task for pool in (*self._pools.values(), *self._forked.values()) for task in pool]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -213,6 +270,10 @@ class ProcessManager:
         if hosts:
             await asyncio.wait([host.ended for host in hosts], timeout=5)
         self._temporaries.close()
+
+
+def _is_alive(task: asyncio.Task[ChildHost]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None and task.result().alive
 
 
 _STARTED = time.monotonic()

@@ -35,6 +35,7 @@ from foxden.parent.network import OWN_CHILD_ID, Network, SocketProcessParent
 from foxden.parent.plans import Plans, parent_plan, server_plan
 from foxden.parent.prefs import Prefs
 from foxden.parent.processes import ProcessManager
+from foxden.parent.programs import ProgramParent, Programs
 from foxden.parent.report_file import ReportFile
 from foxden.parent.roster import Roster
 from foxden.parent.unit_test import UnitTestParent
@@ -129,6 +130,7 @@ class Runtime:
         self.brokers.on_act.append(self._told)
         self.brokers.on_detached.append(self._detached)
         self.processes.denials = self.denials
+        self.programs = Programs(self.processes, self.brokers, self.denials)
         self.network = Network(self.processes, self.prefs)
         self._channel = HttpChannel(
             self.network, self.prefs, lambda outcome, url: self.denials.network(self.network.host, outcome, url)
@@ -264,6 +266,8 @@ class Runtime:
             return SocketProcessParent()
         if row.name == "broker":
             return BrokerParent(self.brokers)
+        if row.name == "plugin":
+            return ProgramParent()
         return UnitTestParent() if row.name == "ipdlunittest" else IdleParent()
 
     def _serve(self, host: ChildHost, listener: Listener, stacks: StackPipe | None) -> None:

@@ -16,6 +16,7 @@ from foxden.protocols.network import (
     PSocketProcess,
     PSocketProcessBridge,
 )
+from foxden.protocols.plugin import PPlugin
 from foxden.protocols.process import PChildProcess
 from foxden.protocols.unittest import PIPDLUnitTest, PTestActor, PTestBridge, PTestLeaf
 
@@ -31,6 +32,7 @@ PROTOCOLS: tuple[type[Protocol], ...] = (
     PDocument,
     PDocumentChannel,
     PBroker,
+    PPlugin,
     PIPDLUnitTest,
     PTestActor,
     PTestLeaf,

@@ -1,0 +1,267 @@
+"""Programs of one den: each in a plugin process of its own, from its request to its end.
+
+Runs in: parent; `begin` and `finish` on the den's loop, `run_program` on the caller's thread, which it blocks.
+Trusts: its caller's grants.  Nothing of the program.
+Flow: Request → ProgramPlan → launch (from those kept forked) → PPlugin.Start → Supervisor → Done.
+Source: interface.md "Python"; subprocess.run, for what a caller expects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from foxden.errors import FoxdenError, LoadError
+from foxden.ipc.fields import Endpoint, Listener, Payload, StackPipe, Stream
+from foxden.ipc.memory import make_payload
+from foxden.ipc.pipe import make_pair
+from foxden.ipc.schema import Side
+from foxden.launch import program_view
+from foxden.launch.supervise import Capture, Feed, Limits, Outcome, Supervisor
+from foxden.model.enforcement import Enforcement
+from foxden.model.records import Act, Violation
+from foxden.parent.broker import Brokers
+from foxden.parent.denials import Denials
+from foxden.parent.hosts import ChildHost, ChildParent
+from foxden.parent.processes import ProcessManager
+from foxden.protocols.broker import PBroker
+from foxden.protocols.plugin import PPlugin
+from foxden.sandbox.grants import Grants
+from foxden.sandbox.paths import AbsPath, Access, FileRule
+from foxden.sandbox.program import ProgramBase, ProgramPlan
+from foxden.sandbox.program_base import load_base
+
+T = TypeVar("T")
+OUTPUT_MAX = 64 << 20  # bytes of each stream that are kept, unless the caller says otherwise
+_KEPT = 2  # forked, in namespaces of their own, waiting for a program
+_LAST_WORDS_S = 2.0  # what the broker has still to tell of a program that has ended
+
+
+class Request(NamedTuple):
+    """What a caller wants to run."""
+
+    arguments: tuple[str, ...]
+    grants: Grants
+    cwd: str
+    stdin: bytes | None = None  # None: nothing to read
+    designate: bool = True
+    explain: bool = False
+    environment: Mapping[str, str] = {}  # the caller's own, of which little is passed on
+
+
+class Done(NamedTuple):
+    """A program that has ended.  `returncode`: as a shell gives it, see interface.md."""
+
+    args: tuple[str, ...]
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+    violations: tuple[Violation, ...]
+    enforcement: Enforcement
+    signal: int | None = None  # that ended it
+    limit: str = ""  # that ended it: timeout, memory, cpu-time
+    truncated: bool = False  # more was written than is kept
+    duration_s: float = 0.0
+    acts: tuple[Act, ...] = ()  # with explain=True: everything that it asked for, granted or not
+
+    @property
+    def timed_out(self) -> bool:
+        return self.limit == "timeout"
+
+    def check_returncode(self) -> None:
+        """Raises FoxdenError when the program did not end with 0."""
+        if self.returncode:
+            raise FoxdenError(
+                f"{self.args[0]}: ended with {self.returncode}", hint="; ".join(_hints(self.violations))
+            )
+
+
+def _hints(violations: tuple[Violation, ...]) -> list[str]:
+    return list(dict.fromkeys(violation.hint for violation in violations if violation.hint))[:5]
+
+
+class ProgramParent(ChildParent, protocol=PPlugin, side=Side.PARENT):
+    """The parent's end of one program."""
+
+
+class Begun(NamedTuple):
+    """A program that runs, or is about to.  The holder closes what is in it."""
+
+    host: ChildHost
+    control: socket.socket
+    pidfd: int
+    stdin: int  # -1: it has none
+    stdout: int
+    stderr: int
+
+
+class Programs:
+    """What runs programs, on the den's loop."""
+
+    def __init__(self, processes: ProcessManager, brokers: Brokers, denials: Denials) -> None:
+        self._processes, self._brokers, self._denials = processes, brokers, denials
+        self._bases: dict[str, ProgramBase] = {}
+        self._detached: dict[int, asyncio.Event] = {}
+        self._acts: dict[int, list[Act]] = {}
+        brokers.on_detached.append(self._heard_detached)
+
+    async def begin(self, request: Request) -> Begun:
+        """Start it.  Raises PolicyError, SandboxUnavailable, LaunchFailed."""
+        base = self._base("plugin-explain" if request.explain else "plugin")
+        plan = program_view.view_for(
+            base, request.grants, request.arguments, cwd=request.cwd, designate=request.designate
+        )
+        self._brokers.start()
+        host = await self._processes.launch(
+            "plugin", ProgramParent(), name=os.path.basename(request.arguments[0])[:64], plan=plan.sandbox,
+            on_listener=lambda host, listener, stacks: self._serve(host, listener, stacks, plan, request.explain),
+        )  # fmt: skip
+        self._processes.keep_forked("plugin", ProgramParent, base.plan, _KEPT)
+        return self._start(host, request)
+
+    def _base(self, name: str) -> ProgramBase:
+        if name not in self._bases:
+            self._bases[name] = load_base(name, os.uname().machine)
+        return self._bases[name]
+
+    def keep_ready(self) -> None:
+        """Have the next program find its process forked already."""
+        self._processes.keep_forked("plugin", ProgramParent, self._base("plugin").plan, _KEPT)
+
+    def _serve(
+        self, host: ChildHost, listener: Listener, stacks: StackPipe | None, plan: ProgramPlan, explain: bool
+    ) -> None:
+        self._detached[host.child_id] = asyncio.Event()
+        self._denials.explain_by(host, plan.rules, explain=explain)
+        if explain:
+            acts = self._acts[host.child_id] = []
+            self._denials.tell_acts(host, acts.append)
+        rules = [FileRule(AbsPath(path), Access(access)) for path, access in plan.rules]
+        self._brokers.attach(
+            host, listener, stacks, view="child", rules=rules, protected=plan.protected, errnos=plan.errnos,
+            everything=explain,
+        )  # fmt: skip
+
+    def _heard_detached(self, message: PBroker.OnDetached) -> None:
+        event = self._detached.get(message.child_id)
+        if event is not None:
+            event.set()
+
+    def _start(self, host: ChildHost, request: Request) -> Begun:
+        ours, theirs = make_pair()
+        stdin_read, stdin_write = os.pipe2(os.O_CLOEXEC) if request.stdin is not None else (_nothing(), -1)
+        stdout_read, stdout_write = os.pipe2(os.O_CLOEXEC)
+        stderr_read, stderr_write = os.pipe2(os.O_CLOEXEC)
+        home = program_view.caller().home
+        environment = program_view.environment_for(request.grants, home, request.environment)
+        host.root.send(
+            PPlugin.Start(
+                control=Endpoint(theirs.detach()),
+                arguments=_joined([os.fsencode(argument) for argument in request.arguments]),
+                environment=_joined([name + b"=" + value for name, value in environment.items()]),
+                cwd=os.fsencode(program_view.standing_in(request.cwd)),
+                stdin=Stream(stdin_read), stdout=Stream(stdout_write), stderr=Stream(stderr_write),
+            )
+        )  # fmt: skip
+        return Begun(host, ours, host.dup_pidfd(), stdin_write, stdout_read, stderr_read)
+
+    async def finish(self, host: ChildHost) -> tuple[tuple[Violation, ...], tuple[Act, ...]]:
+        """After its end: what was refused to it, and with `explain` all it asked for."""
+        host.kill("its program has ended")
+        await host.ended
+        event = self._detached.pop(host.child_id, None)
+        if event is not None and self._brokers.serves(host.child_id):
+            try:
+                await asyncio.wait_for(event.wait(), _LAST_WORDS_S)
+            except TimeoutError:
+                self._denials.untold(host, 1)
+        acts = tuple(self._acts.pop(host.child_id, ()))
+        return tuple(self._denials.violations.records(child_id=host.child_id)), acts
+
+    def exceeded(self, host: ChildHost, limit: str, value: int) -> None:
+        """A limit that this side keeps has ended it."""
+        self._denials.limit(host, limit, rule=f"ended at {value}", hint=f"{limit.replace('-', '_')}= gives it more")
+
+
+def _nothing() -> int:
+    return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _joined(items: list[bytes]) -> Payload:
+    for item in items:
+        if b"\0" in item:
+            raise FoxdenError(f"expected arguments and environment without NUL, got {item[:80]!r}")
+    return make_payload(Payload, b"".join(item + b"\0" for item in items))
+
+
+Run = Callable[[Coroutine[Any, Any, T]], T]
+
+
+def run_program(
+    programs: Programs,
+    request: Request,
+    on_loop: Callable[[Coroutine[Any, Any, Any]], Any],
+    cancelled: threading.Event | None = None,
+) -> Done:
+    """See one program through on this thread.  `on_loop` runs a coroutine on the den's loop, and waits for it.
+
+    `cancelled`: looked at while it runs; once it is set the program is ended.
+    """
+    begun: Begun = on_loop(programs.begin(request))
+    grants = request.grants
+    host = begun.host
+    captures = tuple(Capture(fd, grants.output or OUTPUT_MAX) for fd in (begun.stdout, begun.stderr))
+    exceeded: list[tuple[str, int]] = []
+    supervisor = Supervisor(
+        begun.control, host.pid, lambda: _kill(begun.pidfd),
+        Limits(grants.timeout_s, grants.memory, grants.cpu_time_s, grants.output),
+        captures=captures,
+        feed=Feed(begun.stdin, request.stdin) if request.stdin is not None else None,
+        on_exceeded=lambda limit, value: exceeded.append((limit, value)),
+        cancelled=cancelled.is_set if cancelled is not None else None,
+    )  # fmt: skip
+    try:
+        outcome = supervisor.run()
+    finally:
+        begun.control.close()
+        for fd in (begun.pidfd, begun.stdout, begun.stderr):
+            os.close(fd)
+        violations, acts = on_loop(_finish(programs, host, exceeded))
+    return _done(request, outcome, host, violations, acts)
+
+
+async def _finish(
+    programs: Programs, host: ChildHost, exceeded: list[tuple[str, int]]
+) -> tuple[tuple[Violation, ...], tuple[Act, ...]]:
+    for limit, value in exceeded:
+        programs.exceeded(host, limit, value)
+    return await programs.finish(host)
+
+
+def _done(
+    request: Request, outcome: Outcome, host: ChildHost, violations: tuple[Violation, ...], acts: tuple[Act, ...]
+) -> Done:
+    if outcome.errno:
+        name = os.strerror(outcome.errno)
+        raise LoadError(
+            f"{request.arguments[0]}: could not be executed: {name}",
+            code="NS_ERROR_FILE_NOT_FOUND" if outcome.code == 127 else "NS_ERROR_FILE_ACCESS_DENIED",
+            hint="programs of the system are there; others need read=[…] of what they consist of",
+        )
+    return Done(
+        args=request.arguments, returncode=outcome.code, stdout=outcome.stdout, stderr=outcome.stderr,
+        violations=violations, enforcement=host.enforcement or Enforcement(), signal=outcome.signal,
+        limit=outcome.limit, truncated=outcome.truncated, duration_s=outcome.duration_s, acts=acts,
+    )  # fmt: skip
+
+
+def _kill(pidfd: int) -> None:
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    except ProcessLookupError:
+        return  # it has ended
