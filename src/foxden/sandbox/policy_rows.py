@@ -1,0 +1,200 @@
+"""A Linux policy as rows: what holds for a child, the line that says so, from which level on, and why.
+
+Runs in: the parent, tools and tests; pure (texts are read by the callable handed in).  Trusts: the policy texts.
+Flow: Policy + ResolvedPolicy → rows_of → LinuxRows → `foxden policy show` and `diff`.
+Source: shapes.md section 2: a policy is a page that a reviewer reads.
+
+The resolved policy says what holds; the lines are only looked up to say where it comes from.  What no line explains
+was added from outside the texts, by a preference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from foxden.sandbox.platforms import Origin
+from foxden.sandbox.policy import SETS, Policy, ResolvedPolicy
+from foxden.sandbox.policy_reasons import read_reasons
+from foxden.sandbox.policy_text import FileLine, Place
+from foxden.sandbox.syscalls import Call, Condition, Verdict, parse_call
+
+_ELSEWHERE = "a preference"
+
+Variables = Mapping[str, str | Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A layer or a limit, and its value as a person reads it."""
+
+    name: str
+    value: str
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    path: str  # on this machine
+    access: str  # as a policy writes it
+    rule: str  # as the line has it, with its {variable}
+    remote_type: str | None  # only for this one
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class CallRow:
+    call: str  # with its conditions, as the line has it
+    name: str
+    verdict: str
+    set_name: str  # empty: the line names the call itself
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class LinuxRows:
+    """Everything that a resolved policy says."""
+
+    default: str  # the verdict of calls without a row; empty: no filter
+    layers: tuple[Choice, ...]
+    limits: tuple[Choice, ...]
+    files: tuple[FileRow, ...]
+    calls: tuple[CallRow, ...]  # of one call those that are looked at first stand first
+
+
+class _Source:
+    """The texts of a policy, the entries as they are written, and their reasons."""
+
+    def __init__(self, policy: Policy, read: Callable[[str], str]) -> None:
+        self.reasons: dict[str, str] = {}  # where, entry → reason
+        self.written: dict[tuple[str, Call], str] = {}
+        names = dict.fromkeys([place.where.partition(".toml")[0] for place in policy.places])
+        for name in (*names, SETS):
+            for (section, entry), reason in read_reasons(read(name)).items():
+                where = f"{name}.toml: {section}"
+                self.reasons[f"{where} {entry}"] = reason
+                if name == SETS or section.rpartition(".")[2] in _LISTS or ".errno." in where or ".notify." in where:
+                    self._note(where, entry)
+
+    def _note(self, where: str, entry: str) -> None:
+        if entry[:1].islower() and not entry[0].isdigit() and where != f"{SETS}.toml: ":
+            self.written[where, parse_call(where, entry)] = entry
+
+    def reason(self, where: str, entry: str) -> str:
+        return self.reasons.get(f"{where} {entry}", "")
+
+
+_LISTS = ("allow", "kill")
+
+
+def rows_of(policy: Policy, resolved: ResolvedPolicy, read: Callable[[str], str], variables: Variables) -> LinuxRows:
+    """`variables`: those that `resolved` was resolved with."""
+    if resolved.default is None:
+        return LinuxRows("", (), (), (), ())
+    places = [place for place in policy.places if place.level <= resolved.level]
+    source = _Source(policy, read)
+    return LinuxRows(
+        default=str(resolved.default),
+        layers=tuple(_layers(resolved, places, source)),
+        limits=tuple(_limits(resolved, policy, source)),
+        files=tuple(_files(resolved, places, source, variables)),
+        calls=tuple(_calls(resolved, places, source)),
+    )
+
+
+def _layers(resolved: ResolvedPolicy, places: Sequence[Place], source: _Source) -> Iterator[Choice]:
+    spoken = [place for place in places if place.namespaces is not None]
+    names = " ".join(resolved.namespaces) or "none"
+    yield Choice("namespaces", names, _of_place(spoken[-1:], "namespaces", source))
+    for word in ("root", "network", "capabilities", "reads", "landlock"):
+        value = getattr(resolved, word)
+        said = [place for place in places if word in place.choices]
+        shown = ("yes" if value else "no") if isinstance(value, bool) else str(value)
+        yield Choice(word, shown, _of_place(said[-1:], word, source))
+
+
+def _of_place(places: Sequence[Place], key: str, source: _Source) -> Origin:
+    if not places:
+        return Origin("no line: what a process has by itself", 0, "")
+    place = places[0]
+    return Origin(f"{place.where}.{key}", place.level, source.reason(place.where, key))
+
+
+def _limits(resolved: ResolvedPolicy, policy: Policy, source: _Source) -> Iterator[Choice]:
+    files = [place.where.partition(":")[0] for place in policy.places]
+    for name, value in resolved.limits.items():
+        said = [file for file in dict.fromkeys(reversed(files)) if f"{file}: limits {name}" in source.reasons]
+        # The including file speaks last: it is the one that is looked for first.
+        said.sort(key=lambda file: file != f"{policy.name}.toml")
+        where = f"{said[0]}: limits" if said else _ELSEWHERE
+        yield Choice(name, limit_text(name, value), Origin(where, 1, source.reason(where, name)))
+
+
+def limit_text(name: str, value: int) -> str:
+    """Sizes in the greatest unit that divides them; counts as they are."""
+    if name in ("descriptors", "tasks", "oom_score_adj"):
+        return str(value)
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if value and value % size == 0:
+            return f"{value // size} {unit}"
+    return f"{value} B"
+
+
+def _files(
+    resolved: ResolvedPolicy, places: Sequence[Place], source: _Source, variables: Variables
+) -> Iterator[FileRow]:
+    lines: dict[str, tuple[Place, FileLine]] = {}
+    for place in places:
+        for line in sorted(place.files, key=lambda line: line.remote_type is not None):
+            if line.remote_type in (None, resolved.remote_type):
+                lines |= {path: (place, line) for path in _expanded(line, variables)}
+    for rule in resolved.files.rules():
+        place_and_line = lines.get(rule.path)
+        if place_and_line is None or place_and_line[1].access != rule.access:
+            yield FileRow(rule.path, rule.access.word(), rule.path, None, Origin(_ELSEWHERE, resolved.level, ""))
+            continue
+        place, line = place_and_line
+        written = (f"{{{line.variable}}}" if line.variable else "") + line.rest
+        section = line.where.rpartition(".'")[0] or line.where.rpartition('."')[0]
+        origin = Origin(section, place.level, source.reason(section, written))
+        yield FileRow(rule.path, rule.access.word(), written, line.remote_type, origin)
+
+
+def _expanded(line: FileLine, variables: Variables) -> Iterator[str]:
+    if not line.variable:
+        yield line.rest
+        return
+    bases = variables.get(line.variable, ())
+    for base in (bases,) if isinstance(bases, str) else bases:
+        yield base.rstrip("/") + line.rest or "/"
+
+
+def _calls(resolved: ResolvedPolicy, places: Sequence[Place], source: _Source) -> Iterator[CallRow]:
+    index = _index(places)
+    for name, rules in sorted(resolved.calls.items()):
+        said: Iterable[tuple[tuple[Condition, ...], Verdict]] = (
+            *((case.conditions, case.verdict) for case in rules.cases),
+            *(((), verdict) for verdict in (rules.otherwise,) if verdict is not None),
+        )
+        for conditions, verdict in said:
+            yield _call(Call(name, conditions), verdict, index, source)
+
+
+# (call, verdict) → the highest place that says so, where in it, and the set that the call came from.
+_Index = Mapping[tuple[Call, Verdict], tuple[Place, str, str]]
+
+
+def _index(places: Sequence[Place]) -> _Index:
+    return {(line.call, line.verdict): (place, line.where, line.set_name)
+            for place in places for line in place.calls if line.call is not None}  # fmt: skip
+
+
+def _call(call: Call, verdict: Verdict, index: _Index, source: _Source) -> CallRow:
+    found = index.get((call, verdict))
+    if found is None:
+        return CallRow(call.name, call.name, str(verdict), "", Origin(_ELSEWHERE, 0, ""))
+    place, where, set_name = found
+    within = f"{SETS}.toml: {set_name}" if set_name else where
+    text = source.written.get((within, call), call.name)
+    reason = source.reason(where, f"@{set_name}") if set_name else source.reason(where, text)
+    return CallRow(text, call.name, str(verdict), set_name, Origin(where, place.level, reason))
