@@ -46,6 +46,12 @@ ROOMS = (
     Room(2, ("foxden.sandbox.paths",), pure=True),
     Room(2, ("foxden.sandbox.grants*", "foxden.sandbox.hopeless", "foxden.sandbox.sensitive"), pure=True),
     Room(2, ("foxden.sandbox.explain*", "foxden.sandbox.learn*"), pure=True),
+    Room(2, ("foxden.sandbox.acts", "foxden.sandbox.simulate", "foxden.sandbox.platforms"), pure=True),
+    Room(
+        2,
+        ("foxden.sandbox.macos", "foxden.sandbox.seatbelt", "foxden.sandbox.windows", "foxden.sandbox.win32"),
+        pure=True,
+    ),
     # 3, declarations: who may say what to whom
     Room(3, ("foxden.protocols",), pure=True),
     # 4, the kernel: pipes, and sandboxes put on

@@ -17,7 +17,7 @@ from typing import Any
 from foxden.errors import PolicyError
 from foxden.model.process_types import RemoteType
 from foxden.sandbox.paths import Access
-from foxden.sandbox.policy_reasons import read_reasons
+from foxden.sandbox.policy_reasons import read_reasons, reason_for
 from foxden.sandbox.syscalls import policy_error
 
 
@@ -65,7 +65,7 @@ class Text:
         return f"{self.name}.toml: {section}{'.' if key else ''}{key}"
 
     def origin(self, section: str, key: str, level: int) -> Origin:
-        return Origin(self.where(section, key), level, self.reasons.get((section, key), ""))
+        return Origin(self.where(section, key), level, reason_for(self.reasons, section, key))
 
 
 def read_text(platform: Platform, name: str, read: Callable[[str], str]) -> Text:

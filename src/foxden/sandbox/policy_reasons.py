@@ -11,10 +11,12 @@ A policy keeps its reasons as comments, where a reviewer reads them; whoever sho
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 _LIKEWISE = "likewise"
 _HEADER = re.compile(r"\[(\[)?\s*([^\[\]]+?)\s*\]{1,2}")
+_LEVEL = re.compile(r"^\d+: ")
 _KEY = r"""(?:"[^"]*"|'[^']*'|[\w-]+)"""
 _ASSIGNMENT = re.compile(rf"\s*({_KEY}(?:\s*\.\s*{_KEY})*)\s*=(.*)")
 
@@ -35,6 +37,7 @@ def read_reasons(text: str) -> dict[tuple[str, str], str]:
     """Every entry of the text, with its reason or an empty string.
 
     The entry of `key = value` is the key; the entries of a list are its strings, at the place that the key names.
+    The entry of a [[table]] itself is the empty one.
     """
     reader = _Reader()
     for line in text.splitlines():
@@ -48,6 +51,8 @@ def _read_line(reader: _Reader, line: str) -> None:
         _continue(reader, comment)
     elif not reader.list_key and (header := _HEADER.fullmatch(code.strip())):
         reader.section, reader.beside = _section(reader, header[2], doubled=bool(header[1])), ()
+        if header[1]:  # [[level]]: what the level is for
+            reader.found[reader.section, ""] = _LEVEL.sub("", comment)
     elif reader.list_key:
         _note(reader, reader.list_key, strings, comment)
         reader.list_key = "" if "]" in _without_strings(code) else reader.list_key
@@ -116,3 +121,19 @@ def _split(line: str) -> tuple[str, list[str], str]:
 
 def _without_strings(code: str) -> str:
     return re.sub(r"""("[^"]*"|'[^']*')""", "", code)
+
+
+def reason_for(reasons: Mapping[tuple[str, str], str], section: str, entry: str) -> str:
+    """An entry's own reason, else that of the list it is in, else that of the table."""
+    own = reasons.get((section, entry), "")
+    if own:
+        return own
+    table, dot, key = section, "", ""
+    while table:
+        if dot and (beside := reasons.get((table, key), "")):
+            return beside
+        if head := reasons.get((table, ""), ""):
+            return head
+        table, dot, last = table.rpartition(".")
+        key = f"{last}.{key}" if key else last
+    return ""

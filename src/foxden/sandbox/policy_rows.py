@@ -10,12 +10,13 @@ was added from outside the texts, by a preference.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from foxden.sandbox.platforms import Origin
 from foxden.sandbox.policy import SETS, Policy, ResolvedPolicy
-from foxden.sandbox.policy_reasons import read_reasons
+from foxden.sandbox.policy_reasons import read_reasons, reason_for
 from foxden.sandbox.policy_text import FileLine, Place
 from foxden.sandbox.syscalls import Call, Condition, Verdict, parse_call
 
@@ -62,29 +63,29 @@ class LinuxRows:
     calls: tuple[CallRow, ...]  # of one call those that are looked at first stand first
 
 
+_CALLS = re.compile(r"(?:.*\.)?(?:allow|kill|(?:errno|notify)\.\w+)")  # sections that are lists of calls
+
+
 class _Source:
-    """The texts of a policy, the entries as they are written, and their reasons."""
+    """The texts of a policy: its entries as they are written, and their reasons."""
 
     def __init__(self, policy: Policy, read: Callable[[str], str]) -> None:
-        self.reasons: dict[str, str] = {}  # where, entry → reason
         self.written: dict[tuple[str, Call], str] = {}
-        names = dict.fromkeys([place.where.partition(".toml")[0] for place in policy.places])
+        self._reasons: dict[str, dict[tuple[str, str], str]] = {}  # by file
+        names = dict.fromkeys(place.where.partition(".toml")[0] for place in policy.places)
         for name in (*names, SETS):
-            for (section, entry), reason in read_reasons(read(name)).items():
-                where = f"{name}.toml: {section}"
-                self.reasons[f"{where} {entry}"] = reason
-                if name == SETS or section.rpartition(".")[2] in _LISTS or ".errno." in where or ".notify." in where:
-                    self._note(where, entry)
-
-    def _note(self, where: str, entry: str) -> None:
-        if entry[:1].islower() and not entry[0].isdigit() and where != f"{SETS}.toml: ":
-            self.written[where, parse_call(where, entry)] = entry
+            self._reasons[name] = read_reasons(read(name))
+            for section, entry in self._reasons[name]:
+                if (section and name == SETS) or (_CALLS.fullmatch(section) and entry[:1] not in ("", "@")):
+                    where = f"{name}.toml: {section}"
+                    self.written[where, parse_call(where, entry)] = entry
 
     def reason(self, where: str, entry: str) -> str:
-        return self.reasons.get(f"{where} {entry}", "")
+        name, _, section = where.partition(".toml: ")
+        return reason_for(self._reasons.get(name, {}), section, entry)
 
-
-_LISTS = ("allow", "kill")
+    def speaks_of(self, name: str, section: str, entry: str) -> bool:
+        return (section, entry) in self._reasons[name]
 
 
 def rows_of(policy: Policy, resolved: ResolvedPolicy, read: Callable[[str], str], variables: Variables) -> LinuxRows:
@@ -121,12 +122,10 @@ def _of_place(places: Sequence[Place], key: str, source: _Source) -> Origin:
 
 
 def _limits(resolved: ResolvedPolicy, policy: Policy, source: _Source) -> Iterator[Choice]:
-    files = [place.where.partition(":")[0] for place in policy.places]
+    files = [place.where.partition(".toml")[0] for place in policy.places if place.level == 1]
     for name, value in resolved.limits.items():
-        said = [file for file in dict.fromkeys(reversed(files)) if f"{file}: limits {name}" in source.reasons]
-        # The including file speaks last: it is the one that is looked for first.
-        said.sort(key=lambda file: file != f"{policy.name}.toml")
-        where = f"{said[0]}: limits" if said else _ELSEWHERE
+        said = [file for file in files if source.speaks_of(file, "limits", name)]  # included files stand first
+        where = f"{said[-1]}.toml: limits" if said else _ELSEWHERE
         yield Choice(name, limit_text(name, value), Origin(where, 1, source.reason(where, name)))
 
 
@@ -147,7 +146,7 @@ def _files(
     for place in places:
         for line in sorted(place.files, key=lambda line: line.remote_type is not None):
             if line.remote_type in (None, resolved.remote_type):
-                lines |= {path: (place, line) for path in _expanded(line, variables)}
+                lines |= dict.fromkeys(_expanded(line, variables), (place, line))
     for rule in resolved.files.rules():
         place_and_line = lines.get(rule.path)
         if place_and_line is None or place_and_line[1].access != rule.access:
