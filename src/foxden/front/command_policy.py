@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import click
 
+from foxden.front.terminal import say
+
 # name → the module that has it, as `command`.  In the order of --help.
 SUBCOMMANDS = {
     "show": "command_policy_show",
@@ -43,6 +45,11 @@ class PolicyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group("policy", cls=PolicyGroup, short_help="Show the sandbox of a process type as rules.")
-def command() -> None:
+@click.group(
+    "policy", cls=PolicyGroup, invoke_without_command=True, short_help="Show the sandbox of a process type as rules."
+)
+@click.pass_context
+def command(context: click.Context, /) -> None:
     """What the processes may do, as rules: on Linux, where foxden enforces them, and on macOS and Windows."""
+    if context.invoked_subcommand is None:
+        say(context.get_help())

@@ -16,7 +16,7 @@ import click
 from foxden.front.columns import Cell, Column, Row, lines
 from foxden.front.command_ps import terminal_width
 from foxden.front.options import policy_options, settings_of
-from foxden.front.policy_target import Target, check_platform, parse_target, with_remote_type
+from foxden.front.policy_target import Target, check_platform, parse_level, parse_target, with_remote_type
 from foxden.front.policy_view import View, as_json, make_view, with_level
 from foxden.front.terminal import json_text, one_line, paint, say, wants_colour
 from foxden.sandbox.macos import MacPolicy
@@ -31,9 +31,13 @@ _CALLS_WIDTH = 72  # of a table; --json has every call
 _VERDICTS = ("allow", "errno", "notify", "kill")  # in the order of showing: first who gets what
 
 
+def _level(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
+    return None if text is None else parse_level(text)
+
+
 @click.command("show", short_help="Show one policy as rules.")
 @click.argument("type_", metavar="TYPE")
-@click.option("--level", metavar="N", type=click.IntRange(min=0), help="The level; else the one that a den would use.")
+@click.option("--level", metavar="N", callback=_level, help="The level; else the one that a den would use.")
 @click.option("--platform", type=click.Choice([platform.value for platform in Platform]), help="Else linux.")
 @click.option("--remote-type", metavar="R", help="Of content: web, file, privileged or extension; else web.")
 @click.option("--format", "format_", type=click.Choice(FORMATS), help="seatbelt: of macos; win32: of windows.")

@@ -33,10 +33,10 @@ class Target:
 
 
 def parse_target(text: str) -> Target:
-    """Raises: click.BadParameter."""
+    """Raises: click.UsageError."""
     found = _FORM.fullmatch(text)
     if found is None:
-        raise click.BadParameter(f"expected TYPE[:REMOTE][@LEVEL][/PLATFORM], got {text!r}")
+        raise click.UsageError(f"expected TYPE[:REMOTE][@LEVEL][/PLATFORM], got {text!r}")
     row = BY_NAME.get(found["type"])
     if row is None:
         raise _unknown("a process type", found["type"], BY_NAME)
@@ -59,7 +59,7 @@ def with_remote_type(target: Target, name: str) -> Target:
 def _remote_type(row: ProcessType, name: str) -> RemoteType:
     known = [kind.value for kind in row.remote_types]
     if not known:
-        raise click.BadParameter(f"expected no remote type, since {row.name} processes have none; got {name!r}")
+        raise click.UsageError(f"expected no remote type, since {row.name} processes have none; got {name!r}")
     if name not in known:
         raise _unknown("a remote type", name, known)
     return RemoteType(name)
@@ -74,7 +74,7 @@ def parse_platform(name: str) -> Platform:
 
 def parse_level(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,3}", text):
-        raise click.BadParameter(f"expected a level, a number from 0 on; got {text!r}")
+        raise click.UsageError(f"expected a level, a number from 0 on; got {text!r}")
     return int(text)
 
 
@@ -82,21 +82,21 @@ def check_platform(target: Target) -> None:
     """The documents have tables of some types only."""
     names = TABLES.get(target.platform)
     if names is not None and target.row.policy not in names:
-        raise click.BadParameter(
-            f"expected a type that Firefox's tables of {target.platform.value} speak of, one of {', '.join(names)}; "
+        raise click.UsageError(
+            f"expected a type that Firefox's tables of {target.platform.title} speak of, one of {', '.join(names)}; "
             f"got {target.row.name!r}"
         )
 
 
 def check_level(target: Target, level: int, most: int) -> None:
     if not 0 <= level <= most:
-        raise click.BadParameter(
-            f"expected a level of {target.row.name} on {target.platform.value}, 0 to {most}; got {level}"
+        raise click.UsageError(
+            f"expected a level of {target.row.name} on {target.platform.title}, 0 to {most}; got {level}"
         )
 
 
-def _unknown(expected: str, got: str, known: Iterable[str]) -> click.BadParameter:
+def _unknown(expected: str, got: str, known: Iterable[str]) -> click.UsageError:
     names = list(known)
     close = get_close_matches(got, names, 1)
     meant = f"; did you mean {close[0]!r}?" if close else ""
-    return click.BadParameter(f"expected {expected}, one of {', '.join(names)}; got {got!r}{meant}")
+    return click.UsageError(f"expected {expected}, one of {', '.join(names)}; got {got!r}{meant}")

@@ -23,8 +23,6 @@ from foxden.sandbox.policy_files import read_policy
 from foxden.sandbox.policy_rows import LinuxRows
 from foxden.sandbox.windows import WindowsPolicy
 
-NAMES = {Platform.LINUX: "Linux", Platform.MACOS: "macOS", Platform.WINDOWS: "Windows"}
-
 
 @dataclass(frozen=True, slots=True)
 class Answered:
@@ -54,14 +52,14 @@ class View:
 
     def standing(self) -> str:
         """In words."""
-        name = NAMES[self.target.platform]
         if self.enforced_here:
-            return f"enforced here: {name}"
-        return f"not enforced here: {name if self.target.platform is not Platform.LINUX else 'level 0 is no sandbox'}"
+            return f"enforced here: {self.target.platform.title}"
+        off = self.target.platform is Platform.LINUX and self.level == 0
+        return f"not enforced here: {'level 0 is no sandbox' if off else self.target.platform.title}"
 
 
 def make_view(target: Target, settings: Settings) -> View:
-    """Raises: click.BadParameter for a level that there is not, PolicyError for a policy that is wrong."""
+    """Raises: click.UsageError for a level that there is not, PolicyError for a policy that is wrong."""
     if target.platform is Platform.LINUX:
         return _linux(target, settings)
     return _elsewhere(target)

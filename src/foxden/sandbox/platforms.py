@@ -26,6 +26,11 @@ class Platform(enum.Enum):
     MACOS = "macos"
     WINDOWS = "windows"
 
+    @property
+    def title(self) -> str:
+        """As its maker writes it."""
+        return {"linux": "Linux", "macos": "macOS", "windows": "Windows"}[self.value]
+
 
 # Process types that have a table of their own, by the name of their file.  The documents have none for the others.
 TABLES: dict[Platform, tuple[str, ...]] = {
