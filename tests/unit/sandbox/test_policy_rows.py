@@ -12,7 +12,8 @@ from foxden.sandbox.policy_rows import LinuxRows, limit_text, rows_of
 
 TEXTS = texts(
     sets='both = [\n  "open",   # by path\n  "openat(flags == 1)",\n]\n',
-    below='[syscalls]\ndefault = "kill"\nallow = ["@both"]   # from below\n[limits]\ntasks = 3   # few\nmemory = "1 MiB"\n',
+    below='[syscalls]\ndefault = "kill"\nallow = ["@both"]   # from below\n'
+    '[limits]\ntasks = 3   # few\nmemory = "1 MiB"\n',
     x='include = ["below"]\n[[level]]   # 1: one\nfrom = 1\nallow = ["read"]   # reads\n'
     '[level.files]\n"/" = "r"   # all\n"{home}" = "rw"   # home\n'
     "[level.files.when-remote-type.file]\n\"/\" = \"deny\"   # file's\n"
