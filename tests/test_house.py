@@ -36,6 +36,12 @@ ROOMS = (
     Room(1, ("foxden.model",), pure=True),
     # 2, shapes of messages; sandboxes as data.  Reading the policies from the disk is not this floor's business
     Room(4, ("foxden.sandbox.policy_files",)),
+    Room(2, ("foxden.sandbox.acts", "foxden.sandbox.simulate", "foxden.sandbox.platforms"), pure=True),
+    Room(
+        2,
+        ("foxden.sandbox.macos", "foxden.sandbox.seatbelt", "foxden.sandbox.windows", "foxden.sandbox.win32"),
+        pure=True,
+    ),
     Room(2, ("foxden.ipc.schema", "foxden.ipc.fields", "foxden.ipc.codec"), pure=True),
     Room(2, ("foxden.sandbox.policy*", "foxden.sandbox.filter", "foxden.sandbox.bpf"), pure=True),
     Room(
@@ -46,12 +52,6 @@ ROOMS = (
     Room(2, ("foxden.sandbox.paths",), pure=True),
     Room(2, ("foxden.sandbox.grants*", "foxden.sandbox.hopeless", "foxden.sandbox.sensitive"), pure=True),
     Room(2, ("foxden.sandbox.explain*", "foxden.sandbox.learn*"), pure=True),
-    Room(2, ("foxden.sandbox.acts", "foxden.sandbox.simulate", "foxden.sandbox.platforms"), pure=True),
-    Room(
-        2,
-        ("foxden.sandbox.macos", "foxden.sandbox.seatbelt", "foxden.sandbox.windows", "foxden.sandbox.win32"),
-        pure=True,
-    ),
     # 3, declarations: who may say what to whom
     Room(3, ("foxden.protocols",), pure=True),
     # 4, the kernel: pipes, and sandboxes put on
