@@ -21,8 +21,7 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "src"))
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tools")]
 
 from msgspec import inspect as shape  # noqa: E402
 

@@ -33,8 +33,8 @@ def platforms_page(made: str) -> str:
         "# What the sandboxes of three platforms answer",
         made,
         "The same acts, asked of the model of each platform. foxden enforces what stands under Linux; macOS and\n"
-        "Windows are Firefox's tables as rows, simulated. *Not said*: the tables leave it open. How to read and export them:\n"
-        "[platforms](../concepts/platforms.md).\n",
+        "Windows are Firefox's tables as rows, simulated. *Not said*: the tables leave it open. How to read and\n"
+        "export them: [platforms](../concepts/platforms.md).\n",
         *(matrix_text(*matrix) for matrix in MATRICES),
         "## The rows of Windows\n",
         windows_text(),

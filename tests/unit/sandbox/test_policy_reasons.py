@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.sandbox.support import NAMES, committed, read, resolved
 
 from foxden.sandbox.policy_reasons import read_reasons, reason_for
 
@@ -62,17 +61,3 @@ def test_reason_is_that_of_the_entry_else_of_its_list_else_of_its_level(section:
 
 def test_string_with_a_hash_is_no_comment() -> None:
     assert read_reasons('key = "a # b"\n') == {("", "key"): ""}
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_every_call_of_a_committed_policy_has_a_written_line(name: str) -> None:
-    from foxden.sandbox.policy_rows import rows_of
-
-    for level in range(1, committed(name).max_level + 1):
-        variables = {"install": "/opt/foxden", "profile": "/home/u/.foxden", "home": "/home/u",
-                     "system_libraries": ("/lib", "/usr/lib")}  # fmt: skip
-        rows = rows_of(committed(name), resolved(name, level), read, variables)
-        assert [row for row in rows.calls if ".toml: " not in row.origin.where] == []
-        assert [row for row in rows.files if ".toml: " not in row.origin.where] == []
-        assert {row.name for row in rows.calls} == set(resolved(name, level).calls)
-        assert all(row.call.startswith(row.name) for row in rows.calls)

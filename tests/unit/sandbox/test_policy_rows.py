@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from tests.unit.sandbox.support import committed, read, texts
+import pytest
+from tests.unit.sandbox.support import NAMES, committed, read, texts
 
 from foxden.sandbox import policy
 from foxden.sandbox.paths import AbsPath, Access, FileRule, PathRules
@@ -89,3 +90,17 @@ def test_committed_content_is_explained_by_its_own_file_where_it_speaks() -> Non
     (cookies,) = [row for row in found.files if row.rule == "{profile}"]
     assert (cookies.access, cookies.origin.level) == ("deny", 3)
     assert "cookies" in cookies.origin.reason
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_row_of_a_committed_policy_comes_from_a_line(name: str) -> None:
+    loaded = committed(name)
+    variables = {"install": "/opt/foxden", "profile": "/home/u/.foxden", "home": "/home/u",
+                 "system_libraries": ("/lib", "/usr/lib")}  # fmt: skip
+    for level in range(1, loaded.max_level + 1):
+        resolved = policy.resolve(loaded, level=level, remote_type=None, variables=variables)
+        found = rows_of(loaded, resolved, read, variables)
+        assert [row for row in (*found.calls, *found.files) if ".toml: " not in row.origin.where] == []
+        assert {row.name for row in found.calls} == set(resolved.calls)
+        assert {row.path for row in found.files} == set(resolved.files.by_path)
+        assert all(row.call.startswith(row.name) for row in found.calls)
