@@ -8,6 +8,7 @@ Source: interface.md "Command".
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -114,7 +115,8 @@ def page(view: View, *, width: int = 0, colour: bool = False) -> list[str]:
             shown += ["", paint(title, "bold", colour), *lines(columns, rows, width=width, colour=colour)]
     if view.made_up:
         example = ", ".join(f"{{{name}}} = {view.places[name]}" for name in view.made_up)
-        shown += ["", paint(f"Examples, not of this machine: {one_line(example)}", "dim", colour)]
+        text = f"Examples, not of this machine: {one_line(example)}"
+        shown += ["", *(paint(line, "dim", colour) for line in textwrap.wrap(text, width or len(text)))]
     return shown
 
 

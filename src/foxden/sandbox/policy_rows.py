@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from foxden.sandbox.paths import Access
 from foxden.sandbox.platforms import Origin
 from foxden.sandbox.policy import SETS, Policy, ResolvedPolicy
 from foxden.sandbox.policy_reasons import read_reasons, reason_for
@@ -142,21 +143,37 @@ def limit_text(name: str, value: int) -> str:
 def _files(
     resolved: ResolvedPolicy, places: Sequence[Place], source: _Source, variables: Variables
 ) -> Iterator[FileRow]:
-    lines: dict[str, tuple[Place, FileLine]] = {}
+    lines: dict[str, list[tuple[Place, FileLine]]] = {}
     for place in places:
         for line in sorted(place.files, key=lambda line: line.remote_type is not None):
-            if line.remote_type in (None, resolved.remote_type):
-                lines |= dict.fromkeys(_expanded(line, variables), (place, line))
+            for path in _expanded(line, variables) if line.remote_type in (None, resolved.remote_type) else ():
+                lines.setdefault(path, []).append((place, line))
+    added = _added(resolved)
     for rule in resolved.files.rules():
-        place_and_line = lines.get(rule.path)
-        if place_and_line is None or place_and_line[1].access != rule.access:
-            yield FileRow(rule.path, rule.access.word(), rule.path, None, Origin(_ELSEWHERE, resolved.level, ""))
+        found = _explaining(lines.get(rule.path, []), rule.access) if rule.path not in added else None
+        if found is None:
+            origin = Origin(added.get(rule.path, _ELSEWHERE), resolved.level, "")
+            yield FileRow(rule.path, rule.access.word(), rule.path, None, origin)
             continue
-        place, line = place_and_line
+        place, line = found
         written = (f"{{{line.variable}}}" if line.variable else "") + line.rest
         section = line.where.rpartition(".'")[0] or line.where.rpartition('."')[0]
         origin = Origin(section, place.level, source.reason(section, written))
         yield FileRow(rule.path, rule.access.word(), written, line.remote_type, origin)
+
+
+def _explaining(lines: Sequence[tuple[Place, FileLine]], access: Access) -> tuple[Place, FileLine] | None:
+    """The highest line that gives exactly this; else the highest of several that give it together."""
+    exact = [found for found in lines if found[1].access == access]
+    together = Access.NONE
+    for _, line in lines:
+        together |= line.access
+    return exact[-1] if exact else lines[-1] if lines and together == access else None
+
+
+def _added(resolved: ResolvedPolicy) -> dict[str, str]:
+    """Rules that a preference or the environment added, and which one it was; of calls by their name."""
+    return {entry.rule: entry.origin for entry in getattr(resolved, "added", ())}
 
 
 def _expanded(line: FileLine, variables: Variables) -> Iterator[str]:
@@ -169,14 +186,14 @@ def _expanded(line: FileLine, variables: Variables) -> Iterator[str]:
 
 
 def _calls(resolved: ResolvedPolicy, places: Sequence[Place], source: _Source) -> Iterator[CallRow]:
-    index = _index(places)
+    index, added = _index(places), _added(resolved)
     for name, rules in sorted(resolved.calls.items()):
         said: Iterable[tuple[tuple[Condition, ...], Verdict]] = (
             *((case.conditions, case.verdict) for case in rules.cases),
             *(((), verdict) for verdict in (rules.otherwise,) if verdict is not None),
         )
         for conditions, verdict in said:
-            yield _call(Call(name, conditions), verdict, index, source)
+            yield _call(Call(name, conditions), verdict, index, source, added)
 
 
 # (call, verdict) → the highest place that says so, where in it, and the set that the call came from.
@@ -188,10 +205,10 @@ def _index(places: Sequence[Place]) -> _Index:
             for place in places for line in place.calls if line.call is not None}  # fmt: skip
 
 
-def _call(call: Call, verdict: Verdict, index: _Index, source: _Source) -> CallRow:
+def _call(call: Call, verdict: Verdict, index: _Index, source: _Source, added: Mapping[str, str]) -> CallRow:
     found = index.get((call, verdict))
     if found is None:
-        return CallRow(call.name, call.name, str(verdict), "", Origin(_ELSEWHERE, 0, ""))
+        return CallRow(call.name, call.name, str(verdict), "", Origin(added.get(call.name, _ELSEWHERE), 0, ""))
     place, where, set_name = found
     within = f"{SETS}.toml: {set_name}" if set_name else where
     text = source.written.get((within, call), call.name)

@@ -19,21 +19,33 @@ ARCH = "x86_64"  # a policy means the same on every architecture
 
 # As x86_64 has them; fcntl.h, sys/socket.h, signal.h.
 _AT_FDCWD, _SIGCHLD = 0xFFFF_FF9C, 17
-_O_RDONLY, _O_WRONLY, _O_DIRECTORY = 0, 1, 0x10000
-_AF_INET, _SOCK_STREAM = 2, 1
+_RDONLY, _WRONLY, _CREAT, _DIRECTORY = 0, 1, 0x40, 0x10000
+_INET, _INET6, _STREAM, _DGRAM = 2, 10, 1, 2
 
-# Operation → the call that does it, with the arguments that a filter can see.
-_CALLS: dict[Operation, tuple[str, tuple[int, ...]]] = {
-    Operation.READ: ("openat", (_AT_FDCWD, 0, _O_RDONLY)),
-    Operation.LIST: ("openat", (_AT_FDCWD, 0, _O_DIRECTORY)),
-    Operation.WRITE: ("openat", (_AT_FDCWD, 0, _O_WRONLY)),
-    Operation.CREATE: ("unlinkat", (_AT_FDCWD, 0, 0)),
-    Operation.STAT: ("newfstatat", (_AT_FDCWD, 0, 0, 0)),
-    Operation.CONNECT: ("socket", (_AF_INET, _SOCK_STREAM, 0)),
-    Operation.LISTEN: ("listen", (3, 128)),
-    Operation.EXEC: ("execve", (0, 0, 0)),
-    Operation.FORK: ("clone", (_SIGCHLD,)),
-}
+Step = tuple[str, tuple[int, ...]]  # a call, and its arguments as far as a filter can see them
+_SOCKETS: tuple[Step, ...] = tuple(
+    ("socket", (domain, kind, 0)) for domain in (_INET, _INET6) for kind in (_STREAM, _DGRAM)
+)
+
+# Operation → the ways to do it; a way is calls that must all be let through.  One open way is enough.
+_WAYS: dict[Operation, tuple[tuple[Step, ...], ...]] = {
+    Operation.READ: ((("openat", (_AT_FDCWD, 0, _RDONLY)),), (("open", (0, _RDONLY)),)),
+    Operation.LIST: ((("openat", (_AT_FDCWD, 0, _DIRECTORY)),), (("open", (0, _DIRECTORY)),)),
+    Operation.WRITE: (
+        (("openat", (_AT_FDCWD, 0, _WRONLY)),), (("open", (0, _WRONLY)),), (("truncate", (0, 0)),),
+        (("fchmodat", (_AT_FDCWD, 0, 0)),),
+    ),
+    Operation.CREATE: (
+        (("openat", (_AT_FDCWD, 0, _CREAT | _WRONLY)),), (("mkdirat", (_AT_FDCWD, 0, 0)),),
+        (("unlinkat", (_AT_FDCWD, 0, 0)),), (("renameat2", (_AT_FDCWD, 0, _AT_FDCWD, 0, 0)),),
+        (("symlinkat", (0, _AT_FDCWD, 0)),), (("linkat", (_AT_FDCWD, 0, _AT_FDCWD, 0, 0)),),
+    ),
+    Operation.STAT: ((("newfstatat", (_AT_FDCWD, 0, 0, 0)),), (("statx", (_AT_FDCWD, 0, 0, 0)),), (("stat", ()),)),
+    Operation.CONNECT: tuple((step, ("connect", (3, 0, 16))) for step in _SOCKETS),
+    Operation.LISTEN: tuple((step, ("bind", (3, 0, 16)), ("listen", (3, 128))) for step in _SOCKETS),
+    Operation.EXEC: ((("execve", ()),), (("execveat", (_AT_FDCWD,)),)),
+    Operation.FORK: ((("clone", (_SIGCHLD,)),), (("fork", ()),), (("vfork", ()),), (("clone3", ()),)),
+}  # fmt: skip
 _NEEDS = {
     Operation.READ: Access.READ,
     Operation.LIST: Access.READ,
@@ -47,14 +59,22 @@ def decide(resolved: ResolvedPolicy, act: Act) -> Decision:
     """What a child with this policy gets.  Files as the user's own rights would give them, where the kernel decides."""
     if resolved.default is None:
         return Decision(Outcome.ALLOWED, "level 0: no sandbox")
-    if act.operation not in _CALLS:
+    if act.operation not in _WAYS:
         return Decision(Outcome.NOT_SAID, f"no rule of a Linux policy speaks of {act.operation.value}")
-    name, args = _CALLS[act.operation]
-    verdict = _verdict(verdicts(resolved, ARCH), name, args)
-    if act.operation in ON_PATHS and verdict.action in (Action.ALLOW, Action.NOTIFY):
-        return _on_path(resolved, act, name, verdict)
-    outcome = Outcome.ALLOWED if verdict.action is Action.ALLOW else Outcome.REFUSED
-    return Decision(outcome, f"{name}: {verdict}")
+    table = verdicts(resolved, ARCH)
+    answers = [_way(resolved, table, act, steps) for steps in _WAYS[act.operation]]
+    return next((answer for answer in answers if answer.allowed), answers[0])
+
+
+def _way(resolved: ResolvedPolicy, table: VerdictTable, act: Act, steps: tuple[Step, ...]) -> Decision:
+    """The first step that is refused, else the last one."""
+    for name, args in steps:
+        verdict = _verdict(table, name, args)
+        if act.operation in ON_PATHS and verdict.action in (Action.ALLOW, Action.NOTIFY):
+            return _on_path(resolved, act, name, verdict)
+        if verdict.action is not Action.ALLOW:
+            return Decision(Outcome.REFUSED, f"{name}: {verdict}")
+    return Decision(Outcome.ALLOWED, f"{name}: {verdict}")
 
 
 def _verdict(table: VerdictTable, name: str, args: tuple[int, ...]) -> Verdict:

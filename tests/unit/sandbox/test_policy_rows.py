@@ -61,6 +61,14 @@ def test_rule_that_no_line_explains_comes_from_a_preference() -> None:
     assert [row.origin.where for row in found.files if row.path == "/extra"] == ["a preference"]
 
 
+def test_two_lines_of_one_path_explain_what_they_give_together() -> None:
+    text = texts(x='[syscalls]\ndefault = "kill"\n[files]\n"/h" = "r"   # one\n"{home}" = "w"   # other\n')
+    loaded = policy.load("x", text)
+    resolved = policy.resolve(loaded, level=1, remote_type=None, variables=VARIABLES)
+    (row,) = rows_of(loaded, resolved, text, VARIABLES).files
+    assert (row.path, row.access, row.origin.where) == ("/h", "rw", "x.toml: files")
+
+
 def test_layers_and_limits_name_their_lines() -> None:
     found = rows(2)
     layers = {row.name: (row.value, row.origin.where, row.origin.reason) for row in found.layers}
