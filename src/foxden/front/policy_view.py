@@ -45,15 +45,19 @@ class View:
     answers: tuple[Answered, ...]
     places: Mapping[str, str]  # what the {…} of the acts stand for
     made_up: tuple[str, ...] = field(default=())  # those of the places that are examples
+    off: str = ""  # what switches the sandbox off here, whatever level was asked for
 
     @property
     def enforced_here(self) -> bool:
-        return self.target.platform is Platform.LINUX and sys.platform == "linux" and self.level > 0
+        linux = self.target.platform is Platform.LINUX and sys.platform == "linux"
+        return linux and self.level > 0 and not self.off
 
     def standing(self) -> str:
         """In words."""
         if self.enforced_here:
             return f"enforced here: {self.target.platform.title}"
+        if self.off:
+            return f"not enforced here: {self.off} switches it off"
         off = self.target.platform is Platform.LINUX and self.level == 0
         return f"not enforced here: {'level 0 is no sandbox' if off else self.target.platform.title}"
 
@@ -117,7 +121,8 @@ def _linux(target: Target, settings: Settings) -> View:
     rows = policy_rows.rows_of(policy, resolved, read_policy, plans.variables)
     places, made_up = _linux_places(plans.variables, settings)
     answers = _answers("linux", lambda act: simulate.decide(resolved, act), places)
-    return View(target, level, policy.max_level, rows, answers, places, made_up)
+    off = row.disable_env if level > 0 and prefs.switched_off(row) else ""
+    return View(target, level, policy.max_level, rows, answers, places, made_up, off)
 
 
 def _linux_places(

@@ -85,6 +85,9 @@ def test_environment_that_switches_a_sandbox_off_shows() -> None:
     assert (shown["level"], shown["enforced_here"]) == (0, False)
     assert {act["outcome"] for act in shown["acts"]} == {"allowed"}
     assert "level 0 is no sandbox" in shown["standing"]
+    asked = json.loads(run("show", "content@4", "--json", MOZ_DISABLE_CONTENT_SANDBOX="1").stdout)
+    assert (asked["level"], asked["enforced_here"]) == (4, False)
+    assert asked["standing"] == "not enforced here: MOZ_DISABLE_CONTENT_SANDBOX switches it off"
 
 
 def test_remote_type_changes_what_is_shown() -> None:
