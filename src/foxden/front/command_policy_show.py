@@ -28,7 +28,7 @@ from foxden.sandbox.windows import WindowsPolicy
 FORMATS = ("table", "json", "seatbelt", "win32")
 _OF_FORMAT = {"seatbelt": Platform.MACOS, "win32": Platform.WINDOWS}
 _STYLES = {"allow": "green", "allowed": "green", "refused": "red", "deny": "red", "kill": "alarm", "not said": "dim"}
-_CALLS_WIDTH = 72  # of a table; --json has every call
+_CALLS_WIDTH = 44  # on a terminal
 _VERDICTS = ("allow", "errno", "notify", "kill")  # in the order of showing: first who gets what
 
 
@@ -107,7 +107,7 @@ def page(view: View, *, width: int = 0, colour: bool = False) -> list[str]:
     head = f"{view.target.title()}, level {view.level} of 0 to {view.max_level}"
     shown = [f"{paint(head, 'bold', colour)}: {paint(standing, 'green' if view.enforced_here else 'yellow', colour)}"]
     if isinstance(view.content, LinuxRows):
-        sections = _linux(view.content)
+        sections = _linux(view.content, narrow=bool(width))
     else:
         sections = _mac(view.content) if isinstance(view.content, MacPolicy) else _windows(view.content)
     for title, columns, rows in (*sections, _acts(view)):
@@ -134,9 +134,10 @@ def _cell(word: str) -> Cell:
     return Cell(word, _STYLES.get(word.partition(".")[0], ""))
 
 
-def _linux(rows: LinuxRows) -> list[Section]:
+def _linux(rows: LinuxRows, *, narrow: bool) -> list[Section]:
     if not rows.default:
         return []
+    names = () if narrow else (Column("EACH OF THEM"),)
     return [
         ("Layers", (Column("LAYER"), Column("VALUE"), *_ENDS),
          [(row.name, row.value, *_ends(row.origin)) for row in rows.layers]),
@@ -144,8 +145,8 @@ def _linux(rows: LinuxRows) -> list[Section]:
          [(row.name, row.value, *_ends(row.origin)) for row in rows.limits]),
         ("Files: the longest path wins", (Column("ACCESS"), Column("PATH"), *_ENDS),
          [(_cell(row.access), one_line(row.rule), *_ends(row.origin)) for row in _by_rule(rows)]),
-        (f"System calls: every other call is {rows.default}; --json lists each",
-         (Column("VERDICT"), Column("CALLS", cut=True), *_ENDS), grouped(rows.calls)),
+        (f"System calls: every other call is {rows.default}", (Column("VERDICT"), Column("CALLS"), *_ENDS, *names),
+         grouped(rows.calls, narrow=narrow)),
     ]  # fmt: skip
 
 
@@ -154,20 +155,27 @@ def _by_rule(rows: LinuxRows) -> list[Any]:
     return list({row.rule: row for row in rows.files}.values())
 
 
-def grouped(calls: Sequence[CallRow]) -> list[Row]:
-    """Calls of one set, or of one line, as one row; the verdicts that give something first."""
-    groups: dict[tuple[str, str, str, str], list[CallRow]] = {}
+def grouped(calls: Sequence[CallRow], *, narrow: bool) -> list[Row]:
+    """Calls of one set as one row, others as they are written; the verdicts that give something first.
+
+    `narrow`: for a terminal, without the names of a set's calls.  A pipe gets them, for grep.
+    """
+    groups: dict[tuple[str, str, str], list[CallRow]] = {}
     for row in calls:
-        groups.setdefault((row.verdict, row.origin.where, row.set_name, row.origin.reason), []).append(row)
+        text = f"@{row.set_name}" if row.set_name else row.call
+        groups.setdefault((row.verdict, row.origin.where, text), []).append(row)
     ordered = sorted(groups.items(), key=lambda item: (_VERDICTS.index(item[0][0].partition(".")[0]), item[0]))
-    return [(_cell(verdict), _calls(set_name, members), *_ends(members[0].origin))
-            for (verdict, _, set_name, _), members in ordered]  # fmt: skip
+    return [_group(verdict, text, members, narrow=narrow) for (verdict, _, text), members in ordered]
 
 
-def _calls(set_name: str, members: Sequence[CallRow]) -> str:
-    names = ", ".join(dict.fromkeys(row.name if set_name else row.call for row in members))
-    text = f"@{set_name} ({len(members)}): {names}" if set_name else names
-    return text if len(text) <= _CALLS_WIDTH else text[: _CALLS_WIDTH - 1] + "…"
+def _group(verdict: str, text: str, members: Sequence[CallRow], *, narrow: bool) -> Row:
+    if text.startswith("@"):
+        text = f"{text}, {len(members)} line{'' if len(members) == 1 else 's'}"
+    if not narrow:
+        each = ", ".join(row.call for row in members) if members[0].set_name else ""
+        return (_cell(verdict), text, *_ends(members[0].origin), each)
+    shown = text if len(text) <= _CALLS_WIDTH else text[: _CALLS_WIDTH - 1] + "…"
+    return (_cell(verdict), shown, *_ends(members[0].origin))
 
 
 def _mac(policy: MacPolicy) -> list[Section]:
