@@ -15,6 +15,7 @@ from foxden.front.terminal import say
 SUBCOMMANDS = {
     "show": "command_policy_show",
     "diff": "command_policy_diff",
+    "why": "command_policy_why",
 }
 
 
