@@ -2,7 +2,7 @@
 
 Runs in: the parent, tools and tests; pure.  Trusts: nothing, it is data.
 Flow: Act → simulate.decide (Linux), macos.decide, windows.decide → Decision → `foxden policy`, docs, tests.
-Source: issue of the platforms; MozillaWiki Security/Sandbox; Firefox's browser_content_sandbox_fs.js for the acts.
+Source: MozillaWiki Security/Sandbox; Firefox's browser_content_sandbox_fs.js for the acts.
 """
 
 from __future__ import annotations
