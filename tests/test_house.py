@@ -36,6 +36,12 @@ ROOMS = (
     Room(1, ("foxden.model",), pure=True),
     # 2, shapes of messages; sandboxes as data.  Reading the policies from the disk is not this floor's business
     Room(4, ("foxden.sandbox.policy_files",)),
+    Room(2, ("foxden.sandbox.acts", "foxden.sandbox.simulate", "foxden.sandbox.platforms"), pure=True),
+    Room(
+        2,
+        ("foxden.sandbox.macos", "foxden.sandbox.seatbelt", "foxden.sandbox.windows", "foxden.sandbox.win32"),
+        pure=True,
+    ),
     Room(2, ("foxden.ipc.schema", "foxden.ipc.fields", "foxden.ipc.codec"), pure=True),
     Room(2, ("foxden.sandbox.policy*", "foxden.sandbox.filter", "foxden.sandbox.bpf"), pure=True),
     Room(

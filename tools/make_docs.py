@@ -21,10 +21,11 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "src"))
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tools")]
 
 from msgspec import inspect as shape  # noqa: E402
 
+import platform_pages  # noqa: E402
 from foxden.errors import FoxdenError  # noqa: E402
 from foxden.ipc.fields import Descriptor, Payload  # noqa: E402
 from foxden.ipc.schema import Message, Protocol, Reply, Side, check_bounds  # noqa: E402
@@ -72,6 +73,7 @@ def make_pages() -> dict[str, str]:
         ("prefs.md", "foxden.model.preferences", preferences_page),
         ("cli.md", "foxden.front.group", cli_page),
     )
+    pages["platforms.md"] = platform_pages.platforms_page(MADE.format(source="foxden/sandbox/acts.py and policies"))
     for name, module, make in late:
         try:
             pages[name] = make(importlib.import_module(module))

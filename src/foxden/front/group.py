@@ -26,9 +26,10 @@ COMMANDS = {
     "run": "command_run",
     "ps": "command_ps",
     "support": "command_support",
+    "policy": "command_policy",
     "demo": "command_demo",
 }
-LATER = ("decode", "policy", "prefs", "serve")
+LATER = ("decode", "prefs", "serve")
 
 
 class LazyGroup(click.Group):

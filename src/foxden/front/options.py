@@ -114,10 +114,13 @@ _ANY_COMMAND = (
     click.option("--json", "as_json", is_flag=True, help="Print JSON."),
     click.option("--debug", is_flag=True, help="Show tracebacks."),
 )
-_WITH_A_DEN = (
+_OF_POLICIES = (
     click.option("--profile", metavar="DIR", type=click.Path(exists=True, file_okay=False), help="Profile folder."),
     click.option("--pref", "prefs", metavar="NAME=VALUE", multiple=True, callback=_names_and_values,
                  help="Set a preference; may be repeated."),
+)  # fmt: skip
+_WITH_A_DEN = (
+    *_OF_POLICIES,
     click.option("--level", metavar="N", type=int, callback=_level,
                  help="Sandbox level of content processes, 0 to 4."),
     click.option("--allow-partial", metavar="LAYER,…", multiple=True, callback=_layers,
@@ -137,6 +140,11 @@ def common_options(function: F) -> F:
 def plain_options(function: F) -> F:
     """The same for a command that makes none: --json and --debug."""
     return _given(function, _ANY_COMMAND)
+
+
+def policy_options(function: F) -> F:
+    """The same for a command that makes no den but shows what one would be given."""
+    return _given(function, (*_OF_POLICIES, *_ANY_COMMAND))
 
 
 def _given(function: F, options: tuple[Callable[[F], F], ...]) -> F:

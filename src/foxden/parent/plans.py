@@ -49,6 +49,11 @@ class Plans:
             self._resolved[key] = resolve(policy, level=level, remote_type=remote, variables=self._variables)
         return self._resolved[key]
 
+    @property
+    def variables(self) -> Mapping[str, str | Sequence[str]]:
+        """What the {…} of policies stand for here."""
+        return self._variables
+
     def plan(self, row: ProcessType, remote_type: RemoteType | None = None) -> SandboxPlan:
         key = self._key(row, remote_type)
         if key not in self._plans:
