@@ -82,8 +82,10 @@ class Explainer:
             return Answer(True, rule)
         if verdict.action is Action.ALLOW and not self._walls_in():
             return Answer(True, f"{where or self._policy()} (then the kernel decides, as for the user)")
-        errno = _name(verdict.errno) if verdict.action is Action.NOTIFY else "EACCES"
-        return Answer(False, rule, errno)
+        if verdict.action is Action.NOTIFY:
+            return Answer(False, rule, _name(verdict.errno))
+        missing = self.resolved.root == "empty" and given in (Access.NONE, Access.DENY)
+        return Answer(False, rule, "ENOENT" if missing else "EACCES")
 
     def _walls_in(self) -> bool:
         """Whether the kernel gives only what the file rules grant, whatever the filter lets pass."""

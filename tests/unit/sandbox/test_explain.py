@@ -58,7 +58,7 @@ def explainer(name: str, level: int = 1, remote: str | None = None, *, text: str
         ("utility", 1, None, "/etc/passwd", READ, "EACCES", 'strict.toml: files "/" = "deny"'),
         ("gmp", 1, None, "/etc/passwd", READ, "EACCES", 'gmp.toml: files "/" = "deny"'),
         ("socket", 1, None, "/etc/hosts", READ, "", 'socket.toml: files "/etc/hosts" = "r"'),
-        ("socket", 1, None, "/etc/passwd", READ, "EACCES", "socket.toml level 1: no file rule speaks of it"),
+        ("socket", 1, None, "/etc/passwd", READ, "ENOENT", "socket.toml level 1: no file rule speaks of it"),
         ("socket", 1, None, "/etc/hosts", WRITE, "EACCES", 'socket.toml: files "/etc/hosts" = "r"'),
         ("content", 4, "file", "../x", READ, "EACCES", "content.toml level 4: expected an absolute path"),
     ],

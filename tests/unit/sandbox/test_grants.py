@@ -27,7 +27,8 @@ RWC = Access.READ | Access.WRITE | Access.CREATE
 # A small disk: what is there leads to where the second column says.
 DISK = {
     "/": "/", "/data": "/data", "/data/in": "/data/in", "/project": "/project", "/link": "/data",
-    "/link/in": "/data/in", "/proc": "/proc", "/proc/1": "/proc/1", "/sys": "/sys", "/dev": "/dev", "/dev/kvm": "/dev/kvm", "/loop": "/",
+    "/link/in": "/data/in",
+    "/proc": "/proc", "/proc/1": "/proc/1", "/sys": "/sys", "/dev": "/dev", "/dev/kvm": "/dev/kvm", "/loop": "/",
 }  # fmt: skip
 
 
