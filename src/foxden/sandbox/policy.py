@@ -82,13 +82,15 @@ class ResolvedPolicy:
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)  # path of a file rule → where it stands
 
 
-def load(name: str, read: Callable[[str], str]) -> Policy:
+def load(name: str, read: Callable[[str], str], also: Sequence[str] = ()) -> Policy:
     """Read a policy and all it includes.  `read("content")` returns the text of content.toml.
+
+    `also`: files that a preference adds; each speaks after the policy, at the levels that it names.
 
     Raises: PolicyError, and whatever `read` raises when there is no such file.
     """
     sets = parse_sets(SETS, read(SETS))
-    sources = list(_follow(name, read, ()))
+    sources = [source for each in (name, *also) for source in _follow(each, read, ())]
     depths = range(len(sources))
     ordered = sorted(
         ((place.level, depth, place) for depth, source in zip(depths, sources, strict=True) for place in source.places),
