@@ -62,6 +62,16 @@ class CallRules:
 
 
 @dataclass(frozen=True, slots=True)
+class Addition:
+    """One rule that is not of the policy's text: a preference or the environment added it (see `customise`)."""
+
+    rule: str  # a path or a system call, as the policy would write it
+    access: str  # `r`, `rwc`, `allow`, `kill` …
+    origin: str  # name of the preference or of the environment variable
+    warning: str = ""  # what it opens, in words; or why it has no effect
+
+
+@dataclass(frozen=True, slots=True)
 class ResolvedPolicy:
     """What one child gets.  Level 0: nothing of it, and `default` is None."""
 
@@ -80,6 +90,7 @@ class ResolvedPolicy:
     limits: Mapping[str, int] = field(default_factory=dict)
     default_where: str = field(default="", compare=False)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)  # path of a file rule → where it stands
+    added: tuple[Addition, ...] = ()  # already in `calls` and `files`; kept to be shown with where they came from
 
 
 def load(name: str, read: Callable[[str], str], also: Sequence[str] = ()) -> Policy:
