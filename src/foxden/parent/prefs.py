@@ -69,7 +69,7 @@ class Prefs:
         """The sandbox level that this type's children get: 0 where the environment switches it off."""
         if self.switched_off_by(row):
             return 0
-        return self.get_int(row.level_pref) if row.level_pref else 1
+        return int(self._value(row.level_pref)) if row.level_pref else 1
 
     def switched_off(self, row: ProcessType) -> bool:
         return self.level_of(row) == 0

@@ -96,7 +96,10 @@ def customise(resolved: ResolvedPolicy, wishes: Wishes, sets: Sets) -> ResolvedP
         *(_path_addition(resolved, rule, WRITE_PATHS) for rule in wishes.write),
         *(Addition(call, "allow", CALLS, _danger_of(call, sets)) for call in wishes.calls),
     ]
-    files = PathRules.of([*resolved.files.rules(), *wishes.read, *wishes.write])
+    wished = [*wishes.read, *wishes.write]
+    # Deny wins at equal length, but for `/`: that only says that nothing is granted until something is.
+    kept = [rule for rule in resolved.files.rules() if rule.path != "/" or all(wish.path != "/" for wish in wished)]
+    files = PathRules.of([*kept, *wished])
     got = replace(resolved, calls=calls, files=files, added=(*resolved.added, *added))
     return _harden(got, sets) if wishes.crash_on_error else got
 
