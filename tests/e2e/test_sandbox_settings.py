@@ -15,6 +15,7 @@ from foxden import ChildCrashed, Den, FoxdenError, SandboxUnavailable
 
 pytestmark = pytest.mark.needs("userns", "landlock", "seccomp")
 
+WRITES = "security.sandbox.content.write_path_whitelist"
 CALLS = "security.sandbox.content.syscall_whitelist"
 NAMESPACES = {"user", "pid", "mnt", "net", "ipc", "uts", "cgroup"}
 PAGE = "<title>a page</title><p>text"
@@ -85,6 +86,18 @@ def test_support_warns_of_namespaces_as_it_is_told(wanted: bool) -> None:
     prefs = {"security.sandbox.warn_unprivileged_namespaces": wanted}
     with dens.make_den({"FOXDEN_TEST_NO_USERNS": "1"}, prefs=prefs) as den:
         assert any(line.startswith("namespaces: ") for line in den._run(_support(den))) is wanted
+
+
+def test_paths_that_are_not_there_cost_no_layer(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    listed = f"{tmp_path}/gone/,{tmp_path}/file/not-a-folder,{tmp_path}/file"
+    for level in (2, 4):
+        with (
+            dens.make_den(prefs={WRITES: listed}, level=level) as den,
+            dens.child_of(den, "content", "web") as child,
+        ):
+            assert child.enforcement is not None
+            assert child.enforcement.summary() == "FULL"
 
 
 # --- environment ------------------------------------------------------------------------------------------------

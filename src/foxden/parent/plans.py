@@ -22,6 +22,7 @@ from foxden.sandbox.build import build_plan
 from foxden.sandbox.customise import customise
 from foxden.sandbox.filter import Entry, verdicts
 from foxden.sandbox.paths import AbsPath, FileRule
+from foxden.sandbox.customise import Sets, customise
 from foxden.sandbox.plan import SandboxPlan
 from foxden.sandbox.policy import SETS, ResolvedPolicy, load, resolve
 from foxden.sandbox.policy_files import read_policy
@@ -50,8 +51,8 @@ class Plans:
             name, level, remote = key
             policy = load(name, read_policy, also=self._prefs.also_included(row))
             committed = resolve(policy, level=level, remote_type=remote, variables=self._variables)
-            sets = parse_sets(SETS, read_policy(SETS))
-            self._resolved[key] = customise(committed, self._prefs.wishes(row), sets)
+            wishes = self._prefs.wishes(row)
+            self._resolved[key] = customise(committed, wishes, _sets()) if wishes else committed
         return self._resolved[key]
 
     def plan(self, row: ProcessType, remote_type: RemoteType | None = None) -> SandboxPlan:
@@ -92,6 +93,12 @@ class Plans:
 
     def _key(self, row: ProcessType, remote_type: RemoteType | None) -> tuple[str, int, str | None]:
         return row.policy, self._prefs.level_of(row), remote_type.value if remote_type else None
+
+
+@functools.cache
+def _sets() -> Sets:
+    """The named sets of system calls."""
+    return parse_sets(SETS, read_policy(SETS))
 
 
 @functools.cache

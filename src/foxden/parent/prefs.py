@@ -109,7 +109,7 @@ class Prefs:
 
     def widens_content(self) -> bool:
         """Is anything added to what content may do?"""
-        return self._content_wishes != customise.Wishes()
+        return bool(self._content_wishes)
 
     def also_included(self, row: ProcessType) -> tuple[str, ...]:
         """Policy files that speak after the one of this type."""

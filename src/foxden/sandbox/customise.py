@@ -51,6 +51,9 @@ class Wishes:
     calls: tuple[str, ...] = ()
     crash_on_error: bool = False
 
+    def __bool__(self) -> bool:
+        return bool(self.read or self.write or self.calls or self.crash_on_error)
+
 
 def parse_paths(name: str, items: Iterable[str], *, write: bool) -> tuple[FileRule, ...]:
     """The paths of a preference.  A path that ends in `/` is a folder: in it, `write` makes and removes files too.
@@ -88,7 +91,7 @@ def parse_calls(name: str, items: Iterable[str], arch: str) -> tuple[str, ...]:
 
 def customise(resolved: ResolvedPolicy, wishes: Wishes, sets: Sets) -> ResolvedPolicy:
     """The policy with these wishes.  `sets`: those of sets.toml.  Level 0 has no rules to add to."""
-    if resolved.level == 0 or wishes == Wishes():
+    if resolved.level == 0 or not wishes:
         return resolved
     calls = {**resolved.calls, **{call: CallRules((), ALLOW) for call in wishes.calls}}
     added = [

@@ -183,6 +183,10 @@ def test_every_child_without_a_network(name: str, level: int, arch: str) -> None
         ("execve", "notify notify notify notify"),
         ("ptrace", "notify notify notify notify"),
         ("flock", "notify notify notify notify"),
+        ("fcntl 3 F_SETLK", "notify allow allow allow"),
+        ("sendfile", "ENOSYS ENOSYS ENOSYS ENOSYS"),
+        ("copy_file_range", "ENOSYS ENOSYS ENOSYS ENOSYS"),
+        ("fcntl 3 F_SETLEASE", "notify notify notify notify"),
     ],
 )
 def test_content_by_level(call: str, verdicts: str) -> None:
