@@ -16,7 +16,8 @@ SOURCES = ("pyproject.toml", "README.md", "MANIFEST.in", "build_backend", "src")
 BUILD = """
 import sys; sys.path.insert(0, "build_backend")
 import foxden_build
-print(foxden_build.build_wheel(sys.argv[1], dict(word.split("=") for word in sys.argv[2:])))
+settings = dict(word.split("=") for word in sys.argv[3:])
+print(getattr(foxden_build, f"build_{sys.argv[1]}")(sys.argv[2], settings))
 """
 Done = subprocess.CompletedProcess[str]
 
@@ -35,9 +36,10 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def build(checkout: Path, target: Path, *settings: str, **environment: str) -> Done:
+def build(checkout: Path, target: Path, *settings: str, what: str = "wheel", **environment: str) -> Done:
+    target.mkdir(exist_ok=True)
     return subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", BUILD, str(target), *settings], cwd=checkout,
+        [sys.executable, "-W", "ignore", "-c", BUILD, what, str(target), *settings], cwd=checkout,
         env={**os.environ, **environment}, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
@@ -98,6 +100,22 @@ def test_build_after_one_with_a_setting_is_as_the_source_is(checkout: Path, tmp_
     assert "DISABLE_SANDBOX = True" in (first / "foxden/build_settings.py").read_text()
     assert (second / "foxden/build_settings.py").read_text() == source
     assert (checkout / "src/foxden/build_settings.py").read_text() == source, "the source is never written"
+
+
+def test_editable_install_works_without_a_setting_and_refuses_one(checkout: Path, tmp_path: Path) -> None:
+    assert build(checkout, tmp_path / "1", what="editable").returncode == 0
+    done = build(checkout, tmp_path / "2", what="editable", FOXDEN_BUILD_DISABLE_SANDBOX="1")
+    assert done.returncode != 0
+    assert "expected a real install for build settings, got an editable one" in done.stderr
+
+
+def test_archive_of_the_source_can_build_itself(checkout: Path, tmp_path: Path) -> None:
+    assert build(checkout, tmp_path, what="sdist").returncode == 0
+    (archive,) = tmp_path.glob("*.tar.gz")
+    subprocess.run(["tar", "xf", archive, "-C", tmp_path], check=True)
+    (source,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    site = installed(source, tmp_path / "site", "disable-content-sandbox=true")
+    assert "DISABLE_CONTENT_SANDBOX = True" in (site / "foxden/build_settings.py").read_text()
 
 
 def test_setting_that_is_no_word_stops_the_build(checkout: Path, tmp_path: Path) -> None:

@@ -105,7 +105,10 @@ class Prefs:
     def wishes(self, row: ProcessType) -> customise.Wishes:
         """What is added to the policy of this type."""
         wishes = self._content_wishes
-        return wishes if row.name == "content" else customise.Wishes(crash_on_error=wishes.crash_on_error)
+        if row.name == "content":
+            return wishes
+        # The broker is foxden's own code, and every child waits for it.
+        return customise.Wishes(crash_on_error=wishes.crash_on_error and row.name != "broker")
 
     def widens_content(self) -> bool:
         """Is anything added to what content may do?"""

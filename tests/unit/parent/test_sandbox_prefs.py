@@ -166,6 +166,10 @@ def test_crash_on_error_changes_the_filter_of_every_type(type_name: str) -> None
     assert plan(type_name, MOZ_SANDBOX_CRASH_ON_ERROR="0") == plan(type_name)
 
 
+def test_crash_on_error_spares_the_broker_that_all_wait_for() -> None:
+    assert plan("broker", MOZ_SANDBOX_CRASH_ON_ERROR="1") == plan("broker")
+
+
 def test_mitigations_of_speculation_come_along_where_it_is_asked_for() -> None:
     assert plan("content").spec_allow
     assert not plan("content", MOZ_SANDBOX_NO_SPEC_ALLOW="1").spec_allow

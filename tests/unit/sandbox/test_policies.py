@@ -194,6 +194,28 @@ def test_content_by_level(call: str, verdicts: str) -> None:
         assert [say("content", level, arch, call, listener=True) for level in (1, 2, 3, 4)] == verdicts.split()
 
 
+# A higher level takes away.  What it gives as well, and a lower one has no need of or has otherwise:
+GIVEN_BY_A_LEVEL = {
+    "tgkill": "4: the pid namespace holds nobody else",
+    "fcntl": "2: locks, for temporary files that it mediates",
+}
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+@pytest.mark.parametrize("level", [2, 3, 4])
+def test_level_keeps_what_the_one_below_takes_away(level: int, arch: str) -> None:
+    lower, upper = table("content", level - 1, arch), table("content", level, arch)
+    names = {number: name for name, number in NUMBERS[arch].items()}
+    looser = set()
+    for number, entry in upper.entries.items():
+        known = [arguments_for(branch) for each in (entry, lower.entries[number]) for branch in each.branches]
+        for args in ((0,) * 6, ((1 << 64) - 1,) * 6, *known):
+            verdicts = [filter.evaluate(each, number, args, AUDIT_ARCH[arch]) for each in (lower, upper)]
+            if verdicts[1].action < verdicts[0].action:
+                looser.add(names[number])
+    assert looser == {name for name, why in GIVEN_BY_A_LEVEL.items() if why.startswith(f"{level}:")}
+
+
 def test_layers_of_content_by_level() -> None:
     levels = [resolved("content", level) for level in range(5)]
     assert [len(got.namespaces) for got in levels] == [0, 0, 0, 0, 7]
