@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from foxden import ChildCrashed, Den, FoxdenError, SandboxUnavailable
 
 pytestmark = pytest.mark.needs("userns", "landlock", "seccomp")
 
+READS = "security.sandbox.content.read_path_whitelist"
 WRITES = "security.sandbox.content.write_path_whitelist"
 CALLS = "security.sandbox.content.syscall_whitelist"
 NAMESPACES = {"user", "pid", "mnt", "net", "ipc", "uts", "cgroup"}
@@ -60,6 +62,24 @@ async def _support(den: Den) -> list[str]:
     return (await report(den._runtime, ["utility"])).advice
 
 
+@pytest.mark.parametrize(("call", "loud"), [("bpf", True), ("flock", False)])
+def test_dangerous_call_is_warned_of_at_every_start(tmp_path: Path, call: str, loud: bool) -> None:
+    page = tmp_path / "page.html"
+    page.write_text(PAGE)
+    done = command("open", str(page), "--pref", f"{CALLS}={call}")
+    assert done.returncode == 0
+    assert (f"{CALLS}: bpf: DANGEROUS" in done.stderr) is loud
+
+
+@pytest.mark.parametrize("text", ["flok", "999", "not/absolute"])
+def test_wrong_list_is_one_error_line_and_a_hint(text: str) -> None:
+    name = WRITES if "/" in text else CALLS
+    done = command("open", "http://a.example/", "--pref", f"{name}={text}")
+    assert done.returncode in (1, 2)
+    assert done.stderr.startswith(f"error: {name}: expected ")
+    assert len(done.stderr.splitlines()) <= 2
+
+
 def test_levels_of_single_types_are_their_childrens() -> None:
     prefs = {"security.sandbox.gpu.level": 0, "dom.ipc.plugins.sandbox-level.default": False}
     for given, level in (({}, 1), (prefs, 0)):
@@ -86,6 +106,29 @@ def test_support_warns_of_namespaces_as_it_is_told(wanted: bool) -> None:
     prefs = {"security.sandbox.warn_unprivileged_namespaces": wanted}
     with dens.make_den({"FOXDEN_TEST_NO_USERNS": "1"}, prefs=prefs) as den:
         assert any(line.startswith("namespaces: ") for line in den._run(_support(den))) is wanted
+
+
+@pytest.mark.skipif(find_spec("foxden.parent.broker") is None, reason="needs the broker, which opens what is listed")
+@pytest.mark.parametrize("level", [2, 3, 4])
+def test_listed_paths_are_opened_by_the_broker_and_no_others(tmp_path: Path, level: int) -> None:
+    (tmp_path / "read").mkdir()
+    (tmp_path / "read" / "file").write_text("x")
+    (tmp_path / "made").mkdir()
+    acts = (
+        ("read-file", "read/file"), ("list-folder", "read"), ("write-file", "made/new"), ("make-folder", "made/folder"),
+        ("write-file", "read/new"),
+    )  # fmt: skip
+    free = "allowed" if level == 2 else "EACCES"  # reading is what level 3 takes away
+
+    def tried_all(prefs: dict[str, object]) -> list[str]:
+        with dens.make_den(prefs=prefs, level=level) as den, dens.child_of(den, "content", "web") as child:
+            return [dens.outcome(den, child, name, f"{tmp_path}/{path}") for name, path in acts]
+
+    assert tried_all({}) == [free, free, "EACCES", "EACCES", "EACCES"]
+    listed = {READS: f"{tmp_path}/read", WRITES: f"{tmp_path}/made/"}
+    assert tried_all(listed) == ["allowed", "allowed", "allowed", "allowed", "EACCES"]
+    assert (tmp_path / "made" / "new").exists()
+    assert not (tmp_path / "read" / "new").exists()
 
 
 def test_paths_that_are_not_there_cost_no_layer(tmp_path: Path) -> None:
