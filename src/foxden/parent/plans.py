@@ -19,10 +19,9 @@ from foxden.launch.interpreter import library_path
 from foxden.model.process_types import BY_NAME, SERVER_POLICIES, Family, ProcessType, RemoteType
 from foxden.parent.prefs import Prefs
 from foxden.sandbox.build import build_plan
-from foxden.sandbox.customise import customise
+from foxden.sandbox.customise import Sets, customise
 from foxden.sandbox.filter import Entry, verdicts
 from foxden.sandbox.paths import AbsPath, FileRule
-from foxden.sandbox.customise import Sets, customise
 from foxden.sandbox.plan import SandboxPlan
 from foxden.sandbox.policy import SETS, ResolvedPolicy, load, resolve
 from foxden.sandbox.policy_files import read_policy
