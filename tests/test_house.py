@@ -33,7 +33,7 @@ ROOMS = (
     # 0, the ground: importing anything below a package runs the package, so packages are as low as their lowest module
     Room(0, ("foxden.errors",), pure=True),
     # 1, what exists: tables
-    Room(1, ("foxden.model",), pure=True),
+    Room(1, ("foxden.model", "foxden.build_settings"), pure=True),
     # 2, shapes of messages; sandboxes as data.  Reading the policies from the disk is not this floor's business
     Room(4, ("foxden.sandbox.policy_files",)),
     Room(2, ("foxden.sandbox.acts", "foxden.sandbox.simulate", "foxden.sandbox.platforms"), pure=True),
@@ -49,7 +49,7 @@ ROOMS = (
         ("foxden.sandbox.build", "foxden.sandbox.plan", "foxden.sandbox.syscall*", "foxden.sandbox.constants"),
         pure=True,
     ),
-    Room(2, ("foxden.sandbox.paths",), pure=True),
+    Room(2, ("foxden.sandbox.paths", "foxden.sandbox.customise"), pure=True),
     Room(2, ("foxden.sandbox.grants*", "foxden.sandbox.hopeless", "foxden.sandbox.sensitive"), pure=True),
     Room(2, ("foxden.sandbox.explain*", "foxden.sandbox.learn*"), pure=True),
     # 3, declarations: who may say what to whom

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the pages of docs/reference that are made from tables: protocols, process types, preferences, errors, cli.
+"""Write the pages of docs/reference that are made from tables: protocols, types, preferences, policies, errors, cli.
 
     tools/make_docs.py            write what has changed
     tools/make_docs.py --check    exit 1 when a page is older than its table, and show the first lines that differ
@@ -26,6 +26,7 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tools")]
 from msgspec import inspect as shape  # noqa: E402
 
 import platform_pages  # noqa: E402
+import policy_pages  # noqa: E402
 from foxden.errors import FoxdenError  # noqa: E402
 from foxden.ipc.fields import Descriptor, Payload  # noqa: E402
 from foxden.ipc.schema import Message, Protocol, Reply, Side, check_bounds  # noqa: E402
@@ -68,6 +69,8 @@ def make_pages() -> dict[str, str]:
         "protocols.md": protocols_page(),
         "process-types.md": process_types_page(),
         "errors.md": errors_page(),
+        "policies.md": policy_pages.policies_page(MADE.format(source="foxden/sandbox/policies")),
+        "env.md": policy_pages.environment_page(MADE.format(source="foxden/model/environment.py")),
     }
     late: tuple[tuple[str, str, Callable[[ModuleType], str]], ...] = (
         ("prefs.md", "foxden.model.preferences", preferences_page),

@@ -66,9 +66,12 @@ def test_table_tries_every_probe_and_has_rows_of_both_kinds(name: str) -> None:
     rows = table["outcomes"]
     assert {row.partition(" ")[0] for row in rows} == set(PROBES)
     assert {len(outcomes) for outcomes in rows.values()} == {1 + len(table["levels"])}
-    highest = {outcomes[-1] for outcomes in rows.values()}
-    assert "allowed" in highest
-    assert highest - {"allowed"}
+    for column, level in enumerate(table["levels"], start=1):
+        got = {outcomes[column] for outcomes in rows.values()}
+        assert "allowed" in got
+        assert level == 0 or got & {"EACCES", "EPERM", "killed"}
+        changed = [row for row, outcomes in rows.items() if outcomes[column] != outcomes[column - 1]]
+        assert level == 0 or changed, f"level {level} takes nothing away"
     assert 0 in table["levels"] or not BY_NAME[type_of(name)].disable_env, "a type with a switch is tried without"
 
 

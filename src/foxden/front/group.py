@@ -16,7 +16,7 @@ import click
 from foxden import __version__
 from foxden.front import failures
 from foxden.front.failures import Failure
-from foxden.front.options import Settings, common_options
+from foxden.front.options import Settings, common_options, warn_of_build_settings
 from foxden.front.terminal import make_streams_lenient, say
 
 # name → the module that has it, as `command`.  In the order of --help.
@@ -84,6 +84,7 @@ def group(context: click.Context, /, **common: Any) -> None:
     A trusted parent, children that can reach neither files nor network, and one process that owns the network.
     """
     context.obj = Settings(**common)
+    warn_of_build_settings()
     if context.invoked_subcommand is None:
         say(context.get_help())
 

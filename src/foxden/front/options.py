@@ -193,3 +193,15 @@ def warn_of_sandboxes_off(den: Den, *types: str) -> None:
     off = [name for name in types if den._runtime.prefs.switched_off(BY_NAME[name])]
     if off:
         warn(f"SANDBOX OFF: {' and '.join(off)} processes run without any protection")
+    for line in den._runtime.plans.warnings() if den._runtime.prefs.widens_content() else ():
+        warn(line)
+
+
+def warn_of_build_settings() -> None:
+    """Say it at the start of every command when this package was built without sandboxes."""
+    from foxden import build_settings
+
+    if build_settings.DISABLE_SANDBOX:
+        warn("SANDBOX OFF: this foxden was built with disable-sandbox: no process of it has any protection")
+    elif build_settings.DISABLE_CONTENT_SANDBOX:
+        warn("SANDBOX OFF: this foxden was built with disable-content-sandbox: content has no protection")

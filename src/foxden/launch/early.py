@@ -28,7 +28,9 @@ _begun: dict[str, Begun] = {}
 
 
 def emulated_kernel() -> str:
-    """For tests: what the starter and the fork servers take away from themselves and all that come from them."""
+    """What the starter and the fork servers take away from themselves, and from all that come from them."""
+    if os.environ.get("MOZ_ASSUME_USER_NS") == "0":
+        return "no-userns"
     return _EMULATED.get(os.environ.get("FOXDEN_TEST_NO_USERNS", ""), "")
 
 

@@ -31,7 +31,7 @@ class ForkServerChild(Actor, protocol=PForkServer, side=Side.CHILD):
         """Take the family's filter: every child inherits it below its own."""
         if message.plan.filter:
             linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
-            seccomp.load(message.plan.filter)
+            seccomp.load(message.plan.filter, spec_allow=message.plan.spec_allow)
 
     def recv_fork(self, message: PForkServer.Fork) -> PForkServer.Fork.Returns:
         module = self._modules.get(message.process_type)

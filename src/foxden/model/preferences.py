@@ -24,11 +24,37 @@ class Preference:
     most: int | None = None
 
 
+_CONTENT_LEVEL_DOC = (
+    "level of content processes: 0 no sandbox, 1 system calls, 2 and writing files, 3 and reading files, "
+    "4 and the machine's network, processes and root"
+)
+_GPU_LEVEL_DOC = "level of the compositor; 0: no sandbox (Firefox's default on Linux; this one paints in software)"
+_READ_PATHS_DOC = "paths that content may read, with all below them; comma list of whole paths"
+_WRITE_PATHS_DOC = (
+    "paths that content may read and write, with all below them; comma list of whole paths; "
+    "one that ends in / is a folder in which files may be made and removed"
+)
+_CALLS_DOC = (
+    "system calls that content may make; comma list of numbers of this architecture, or names. "
+    "`foxden support` warns of the dangerous ones; what the fork server's filter refuses stays refused"
+)
+_HEADLESS_DOC = "content has nothing to do with a display; false: it may connect to the user's display server"
+_FORCE_NAMESPACE_DOC = "content has namespaces of its own below level 4 too (user, pid, ipc, uts, cgroup)"
+_WARN_NAMESPACES_DOC = "`foxden support` says what to do where user namespaces are not to be had"
 _BANNED_PORTS_DOC = "ports refused beside the standard list; comma list of numbers and ranges n-m"
 
 PREFERENCES: tuple[Preference, ...] = (
-    Preference("security.sandbox.content.level", 4, "level of web and file content processes", 0, 4),
-    Preference("security.sandbox.socket.process.level", 1, "level of the socket process", 0, 1),
+    Preference("security.sandbox.content.level", 4, _CONTENT_LEVEL_DOC, 0, 4),
+    Preference("security.sandbox.socket.process.level", 1, "level of the socket process; 0: no sandbox", 0, 1),
+    Preference("security.sandbox.gpu.level", 1, _GPU_LEVEL_DOC, 0, 1),
+    Preference("dom.ipc.plugins.sandbox-level.default", True, "plugin processes have their sandbox"),
+    Preference("security.sandbox.content.read_path_whitelist", "", _READ_PATHS_DOC),
+    Preference("security.sandbox.content.write_path_whitelist", "", _WRITE_PATHS_DOC),
+    Preference("security.sandbox.content.syscall_whitelist", "", _CALLS_DOC),
+    Preference("security.sandbox.content.headless", True, _HEADLESS_DOC),
+    Preference("security.sandbox.content.force-namespace", False, _FORCE_NAMESPACE_DOC),
+    Preference("security.sandbox.warn_unprivileged_namespaces", True, _WARN_NAMESPACES_DOC),
+    Preference("security.sandbox.logging.enabled", False, "print every violation on standard error"),
     Preference("dom.ipc.processCount.webIsolated", 1, "content processes per site", 1, 8),
     Preference("dom.ipc.processCount.file", 1, "content processes for file:// pages", 1, 8),
     Preference("dom.ipc.processPrelaunch.fission.number", 1, "ready content processes kept for the next site", 0, 16),

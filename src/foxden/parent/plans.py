@@ -15,14 +15,17 @@ from pathlib import Path
 
 import msgspec
 
+from foxden.launch.interpreter import library_path
 from foxden.model.process_types import BY_NAME, SERVER_POLICIES, Family, ProcessType, RemoteType
 from foxden.parent.prefs import Prefs
 from foxden.sandbox.build import build_plan
+from foxden.sandbox.customise import Sets, customise
 from foxden.sandbox.filter import Entry, verdicts
 from foxden.sandbox.paths import AbsPath, FileRule
 from foxden.sandbox.plan import SandboxPlan
-from foxden.sandbox.policy import ResolvedPolicy, load, resolve
+from foxden.sandbox.policy import SETS, ResolvedPolicy, load, resolve
 from foxden.sandbox.policy_files import read_policy
+from foxden.sandbox.policy_text import parse_sets
 from foxden.sandbox.syscalls import Action
 
 _LIBRARY_FOLDERS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
@@ -45,8 +48,10 @@ class Plans:
         key = self._key(row, remote_type)
         if key not in self._resolved:
             name, level, remote = key
-            policy = load(name, read_policy)
-            self._resolved[key] = resolve(policy, level=level, remote_type=remote, variables=self._variables)
+            policy = load(name, read_policy, also=self._prefs.also_included(row))
+            committed = resolve(policy, level=level, remote_type=remote, variables=self._variables)
+            wishes = self._prefs.wishes(row)
+            self._resolved[key] = customise(committed, wishes, _sets()) if wishes else committed
         return self._resolved[key]
 
     @property
@@ -59,7 +64,9 @@ class Plans:
         if key not in self._plans:
             serves = row.name != "broker"  # nobody answers the broker's own calls
             plan = build_plan(self.resolved(row, remote_type), arch=platform.machine(), listener=serves)
-            self._plans[key] = msgspec.structs.replace(plan, stacks=plan.notify)
+            self._plans[key] = msgspec.structs.replace(
+                plan, stacks=plan.notify, spec_allow=self._prefs.spec_allow()
+            )
         return self._plans[key]
 
     def errnos(self, row: ProcessType, remote_type: RemoteType | None) -> dict[int, int]:
@@ -78,8 +85,24 @@ class Plans:
     def has_temporary(self, row: ProcessType, remote_type: RemoteType | None) -> bool:
         return any(rule.path.startswith(_TEMPORARY) for rule in self.resolved(row, remote_type).files.rules())
 
+    def warnings(self) -> list[str]:
+        """What the user's own additions open, one line each, loud enough to be seen."""
+        found = {
+            f"{entry.origin}: {entry.rule}: {entry.warning}": None
+            for remote_type in RemoteType
+            for entry in self.resolved(BY_NAME["content"], remote_type).added
+            if entry.warning
+        }
+        return list(found)
+
     def _key(self, row: ProcessType, remote_type: RemoteType | None) -> tuple[str, int, str | None]:
         return row.policy, self._prefs.level_of(row), remote_type.value if remote_type else None
+
+
+@functools.cache
+def _sets() -> Sets:
+    """The named sets of system calls."""
+    return parse_sets(SETS, read_policy(SETS))
 
 
 @functools.cache
@@ -97,7 +120,7 @@ def _lock_plan(policy_name: str, *, listener: bool = False) -> SandboxPlan:
     """`listener`: leave notifications to the newer filters of children; without one the kernel answers ENOSYS."""
     resolved = resolve(load(policy_name, read_policy), level=1, remote_type=None, variables={})
     plan = build_plan(resolved, arch=platform.machine(), listener=listener)
-    return msgspec.structs.replace(plan, limits=(), namespaces=0)
+    return msgspec.structs.replace(plan, limits=(), namespaces=0, spec_allow=Prefs().spec_allow())
 
 
 def _notified(entry: Entry) -> int:
@@ -113,13 +136,12 @@ def _variables(prefs: Prefs, profile: Path | None) -> Mapping[str, str | Sequenc
         "install": str(Path(__file__).resolve().parent.parent),
         "tmp": _TEMPORARY,
         "stdlib": str(Path(os.__file__).resolve().parent),
+        "packages": [os.path.realpath(folder) for folder in library_path()],
         "system_libraries": [folder for folder in _LIBRARY_FOLDERS if os.path.isdir(folder)],
+        **prefs.user_folders(),
     }
     if profile is not None:
         found["profile"] = str(profile.resolve())
     if certificates:
         found["certificates"] = certificates
-    home = os.path.expanduser("~")
-    if os.path.isabs(home) and home != "/":
-        found["home"] = home
     return found

@@ -43,7 +43,7 @@ class TypeReport(msgspec.Struct, frozen=True, kw_only=True):
     level: int
     enforcement: Enforcement | None = None
     error: str = ""
-    switched_off_by: str = ""  # the environment name that turned its sandbox off
+    switched_off_by: str = ""  # the build setting, or the name in the environment, that turned its sandbox off
 
 
 class SupportReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,16 +71,15 @@ async def report(runtime: Runtime, only: Collection[str] = ()) -> SupportReport:
         landlock_abi=min(landlock.kernel_abi(), runtime.prefs.landlock_abi_limit()),
         seccomp=seccomp.is_available(),
         types=types,
-        advice=_advice(types),
+        advice=_advice(types, warn_namespaces=runtime.prefs.get_bool("security.sandbox.warn_unprivileged_namespaces"))
+        + runtime.plans.warnings(),
     )
 
 
 async def _report_type(runtime: Runtime, row: ProcessType, remote: RemoteType | None) -> TypeReport:
     level = runtime.prefs.level_of(row)
     name = remote.value if remote else None
-    # Level 0 may also be the preference's own wish.
-    chosen = runtime.prefs.get_int(row.level_pref) if row.level_pref else 1
-    off = row.disable_env if level == 0 and chosen != 0 else ""
+    off = runtime.prefs.switched_off_by(row)
     try:
         host = await runtime.processes.launch(
             row.name, runtime.root_for(row), remote_type=remote, name="support", judge=False
@@ -95,7 +94,7 @@ async def _report_type(runtime: Runtime, row: ProcessType, remote: RemoteType | 
     )
 
 
-def _advice(types: list[TypeReport]) -> list[str]:
+def _advice(types: list[TypeReport], *, warn_namespaces: bool) -> list[str]:
     """One line a layer that is not whole somewhere, and one a sandbox that is switched off."""
     lacking = {
         layer
@@ -104,6 +103,8 @@ def _advice(types: list[TypeReport]) -> list[str]:
         for layer, status in entry.enforcement.items()
         if status.status is not Status.FULL
     }
+    if not warn_namespaces:
+        lacking.discard(Layer.NAMESPACES)
     lines = [f"{layer.value}: {REMEDIES[layer]}" for layer in Layer if layer in lacking]
     off = sorted({entry.switched_off_by for entry in types if entry.switched_off_by})
     return lines + [f"{name} is set: the sandbox of its processes is OFF" for name in off]

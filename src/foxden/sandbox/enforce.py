@@ -170,7 +170,7 @@ def _seccomp(plan: SandboxPlan) -> tuple[LayerStatus | None, int]:
     try:
         if plan.notify:
             return _seccomp_with_listener(plan)
-        seccomp.load(plan.filter)
+        seccomp.load(plan.filter, spec_allow=plan.spec_allow)
     except OSError as error:
         if error.errno in (22, 38) and not seccomp.is_available():
             return LayerStatus(Status.NONE, "this kernel takes no seccomp filters"), -1
@@ -181,11 +181,13 @@ def _seccomp(plan: SandboxPlan) -> tuple[LayerStatus | None, int]:
 def _seccomp_with_listener(plan: SandboxPlan) -> tuple[LayerStatus, int]:
     try:
         # Waiting killably, a thread would not hear the signal that asks for its stack.
-        return FULL, seccomp.load_with_listener(plan.filter, killable=not plan.stacks)
+        return FULL, seccomp.load_with_listener(
+            plan.filter, killable=not plan.stacks, spec_allow=plan.spec_allow
+        )
     except OSError as error:
         if error.errno != _EBUSY:
             raise
-    seccomp.load(plan.quiet_filter)
+    seccomp.load(plan.quiet_filter, spec_allow=plan.spec_allow)
     return _NO_LISTENER, -1
 
 

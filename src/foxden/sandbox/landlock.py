@@ -63,8 +63,8 @@ def _create_ruleset(fs: int, net: int, scopes: int, *, abi: int) -> int:
 def _add_rule(ruleset: int, rule: LandlockRule, handled_fs: int) -> None:
     try:
         path = os.open(rule.path, os.O_PATH | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return  # nothing there to grant
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return  # nothing there that this user could grant
     try:
         access = rule.access & handled_fs
         if not stat.S_ISDIR(os.fstat(path).st_mode):

@@ -17,6 +17,6 @@ def lock(plan: SandboxPlan) -> None:
     try:
         linux.prctl(linux.PR_SET_DUMPABLE, 0)
         linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
-        seccomp.load(plan.filter, all_threads=True)
+        seccomp.load(plan.filter, all_threads=True, spec_allow=plan.spec_allow)
     except OSError as error:
         raise SandboxUnavailable(f"the parent could not lock itself: {error}", layers=("seccomp",)) from error

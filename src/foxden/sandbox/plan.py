@@ -72,6 +72,7 @@ class SandboxPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     filter: Annotated[bytes, msgspec.Meta(max_length=4096 * 8)] = b""  # BPF program, 8 bytes an instruction
     notify: bool = False  # the filter has a verdict for a listener, and a broker serves it
     quiet_filter: Annotated[bytes, msgspec.Meta(max_length=4096 * 8)] = b""  # the same where no listener is to be had
+    spec_allow: bool = True  # the filter leaves the mitigations of speculative execution as they are
     stacks: bool = False  # the broker asks for the Python stack of what it refuses
     limits: Annotated[tuple[Limit, ...], msgspec.Meta(max_length=16)] = ()
     oom_score_adj: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0

@@ -62,6 +62,16 @@ class CallRules:
 
 
 @dataclass(frozen=True, slots=True)
+class Addition:
+    """One rule that is not of the policy's text: a preference or the environment added it (see `customise`)."""
+
+    rule: str  # a path or a system call, as the policy would write it
+    access: str  # `r`, `rwc`, `allow`, `kill` …
+    origin: str  # name of the preference or of the environment variable
+    warning: str = ""  # what it opens, in words; or why it has no effect
+
+
+@dataclass(frozen=True, slots=True)
 class ResolvedPolicy:
     """What one child gets.  Level 0: nothing of it, and `default` is None."""
 
@@ -80,15 +90,18 @@ class ResolvedPolicy:
     limits: Mapping[str, int] = field(default_factory=dict)
     default_where: str = field(default="", compare=False)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)  # path of a file rule → where it stands
+    added: tuple[Addition, ...] = ()  # already in `calls` and `files`; kept to be shown with where they came from
 
 
-def load(name: str, read: Callable[[str], str]) -> Policy:
+def load(name: str, read: Callable[[str], str], also: Sequence[str] = ()) -> Policy:
     """Read a policy and all it includes.  `read("content")` returns the text of content.toml.
+
+    `also`: files that a preference adds; each speaks after the policy, at the levels that it names.
 
     Raises: PolicyError, and whatever `read` raises when there is no such file.
     """
     sets = parse_sets(SETS, read(SETS))
-    sources = list(_follow(name, read, ()))
+    sources = [source for each in (name, *also) for source in _follow(each, read, ())]
     depths = range(len(sources))
     ordered = sorted(
         ((place.level, depth, place) for depth, source in zip(depths, sources, strict=True) for place in source.places),

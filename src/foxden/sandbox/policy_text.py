@@ -33,7 +33,10 @@ VARIABLES = (
     "stdlib",  # Python's standard library
     "packages",  # site-packages that the den uses
     "home",  # the user's home
-    "tmp",  # the child's own directory for temporary files
+    "config",  # the user's configuration: $XDG_CONFIG_HOME, or ~/.config
+    "runtime",  # the user's sockets: $XDG_RUNTIME_DIR
+    "xauthority",  # what an X11 server wants to see: $XAUTHORITY, or ~/.Xauthority
+    "tmp",  # the directory of temporary files, each child's own
     "certificates",  # CA bundles and certificate directories
     "system_libraries",  # where the dynamic linker looks
     "fonts",  # font directories beyond the usual

@@ -18,7 +18,7 @@ from foxden.sandbox.constants import AUDIT_ARCH, ERRNOS, value_of
 from foxden.sandbox.syscall_numbers import NUMBERS
 
 POLICIES = Path(policy.__file__).parent / "policies"
-ONLY_INCLUDED = {"common", "strict", "sets"}
+ONLY_INCLUDED = {"common", "strict", "code", "content-display", "content-namespaces", "sets"}
 NAMES = sorted(path.stem for path in POLICIES.glob("*.toml") if path.stem not in ONLY_INCLUDED)
 
 
@@ -45,6 +45,7 @@ def highest(name: str) -> int:
 @functools.cache
 def resolved(name: str, level: int, remote_type: str | None = None) -> policy.ResolvedPolicy:
     variables = {"install": "/opt/foxden", "profile": "/home/u/.foxden", "home": "/home/u",
+                 "config": "/home/u/settings", "tmp": "/tmp/own",
                  "system_libraries": ("/lib", "/usr/lib")}  # fmt: skip
     return policy.resolve(committed(name), level=level, remote_type=remote_type, variables=variables)
 

@@ -1,0 +1,69 @@
+"""The table of environment names is what the code reads: no more, and no less."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import foxden
+from foxden.model.environment import BY_NAME, ENVIRONMENT, is_on, value_of
+from foxden.model.process_types import PROCESS_TYPES
+
+SOURCE = Path(foxden.__file__).parent
+READERS = {row.reader for row in ENVIRONMENT if row.reader}
+# How a module gets at the environment; parent/prefs goes by names of the table, given to these two.
+_READS = re.compile(r'(?:environ\.get\(|environ\[|envvar=|self\.is_on\(|self\.variable\()"(\w+)"')
+
+
+def module(name: str) -> str:
+    return (SOURCE / f"{name}.py").read_text()
+
+
+def others() -> dict[str, str]:
+    paths = (path.relative_to(SOURCE).with_suffix("").as_posix() for path in SOURCE.rglob("*.py"))
+    return {name: module(name) for name in paths if name not in READERS}
+
+
+def test_every_name_that_is_read_is_in_the_table_with_its_reader() -> None:
+    read = {(name, reader) for reader in READERS for name in _READS.findall(module(reader))}
+    read |= {(row.disable_env, "parent/prefs") for row in PROCESS_TYPES if row.disable_env}
+    read.add(("MOZ_SANDBOX_CRASH_ON_ERROR", "parent/prefs"))  # by a constant of sandbox/customise
+    assert read == {(row.name, row.reader) for row in ENVIRONMENT if row.reader}
+
+
+def test_no_other_module_reads_the_environment() -> None:
+    """So no child does: what a child sets in its own can turn nothing off."""
+    allowed = {"front/command_demo": 'os.environ["SSL_CERT_FILE"] = '}  # sets it, for the den that it makes
+    reading = {
+        name: text for name, text in others().items() if re.search(r"\benviron\b|\bgetenv\b|envvar=", text)
+        and name != "model/environment"
+    }  # fmt: skip
+    found = {name for name, text in reading.items() if name not in allowed or text.count("os.environ") > 1}
+    assert {name for name in found if not _only_passes_on(reading[name])} == set()
+
+
+def _only_passes_on(text: str) -> bool:
+    return "os.environ" not in text and "getenv" not in text and "envvar=" not in text
+
+
+def test_table_reads_well() -> None:
+    assert len(BY_NAME) == len(ENVIRONMENT)
+    for row in ENVIRONMENT:
+        assert re.fullmatch(r"[A-Z][A-Z_]*", row.name)
+        assert row.doc
+        assert not row.doc.endswith(".")
+        assert row.reader or "no effect" in row.doc
+
+
+@pytest.mark.parametrize(("value", "on"), [("1", True), ("yes", True), ("0", False), ("", False), (None, False)])
+def test_switch_is_on_when_it_is_set_to_more_than_zero(value: str | None, on: bool) -> None:
+    environment = {} if value is None else {"MOZ_SANDBOX_LOGGING": value}
+    assert is_on(environment, "MOZ_SANDBOX_LOGGING") is on
+    assert value_of(environment, "MOZ_SANDBOX_LOGGING") == (value or "")
+
+
+def test_name_that_is_not_in_the_table_is_not_read() -> None:
+    with pytest.raises(KeyError):
+        is_on({"MOZ_DISABLE_EVERYTHING": "1"}, "MOZ_DISABLE_EVERYTHING")
