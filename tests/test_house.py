@@ -46,7 +46,7 @@ ROOMS = (
     Room(2, ("foxden.sandbox.policy*", "foxden.sandbox.filter", "foxden.sandbox.bpf"), pure=True),
     Room(
         2,
-        ("foxden.sandbox.build", "foxden.sandbox.plan", "foxden.sandbox.syscall*", "foxden.sandbox.constants"),
+        ("foxden.sandbox.rights", "foxden.sandbox.program", "foxden.sandbox.build", "foxden.sandbox.plan", "foxden.sandbox.syscall*", "foxden.sandbox.constants"),
         pure=True,
     ),
     Room(2, ("foxden.sandbox.paths", "foxden.sandbox.customise"), pure=True),

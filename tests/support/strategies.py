@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import tempfile
 from functools import cache
 from typing import Any, TypeVar
@@ -17,9 +18,20 @@ from hypothesis import strategies as st
 from msgspec import inspect as shape
 
 from foxden.ipc.codec import HEADER_SIZE
-from foxden.ipc.fields import Descriptor, Endpoint, Payload, PidFd, RegularFile, SharedMemory
+from foxden.ipc.fields import (
+    Descriptor,
+    Endpoint,
+    Listener,
+    Payload,
+    PidFd,
+    RegularFile,
+    SharedMemory,
+    StackPipe,
+    Stream,
+)
 from foxden.ipc.memory import make_memory
 from foxden.ipc.schema import Message, Protocol, Reply
+from foxden.sandbox import linux, seccomp
 
 D = TypeVar("D", bound=Descriptor)
 MAX_TEXT = 64  # longer texts and lists show nothing new and make a run slow
@@ -44,7 +56,29 @@ def make_descriptor(kind: type[D], data: bytes = b"x") -> D:
         return kind(os.pidfd_open(os.getpid()))
     if kind is SharedMemory:
         return kind(make_memory(data).detach())
+    if kind in (StackPipe, Stream):
+        reader, writer = os.pipe()
+        os.close(writer)
+        return kind(reader)
+    if kind is Listener:
+        return kind(os.dup(_listener()))
     raise TypeError(f"{kind.__name__}: say here how to make one")
+
+
+@cache
+def _listener() -> int:
+    """The listener of a process that has ended: one for the whole run, for it takes a process to make one."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        pid = os.fork()
+        if pid == 0:
+            linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+            allow_all = struct.pack("=HBBI", 0x06, 0, 0, 0x7FFF_0000)
+            socket.send_fds(theirs, [b"l"], [seccomp.load_with_listener(allow_all, killable=False)])
+            os._exit(0)
+        _, fds, _, _ = socket.recv_fds(ours, 1, 1)
+        os.waitpid(pid, 0)
+    return fds[0]
 
 
 def _payload(kind: type[Payload]) -> st.SearchStrategy[Any]:

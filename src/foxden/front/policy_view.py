@@ -104,12 +104,12 @@ def _linux(target: Target, settings: Settings) -> View:
     from foxden.sandbox.policy import load, resolve
 
     row = target.row
-    policy = load(row.policy, read_policy)
     given: dict[str, object] = dict(settings.prefs)
     if target.level is not None:
-        check_level(target, target.level, policy.max_level)
+        check_level(target, target.level, load(row.policy, read_policy).max_level)
         given |= {row.level_pref: target.level} if row.level_pref else {}
     prefs = Prefs(given)
+    policy = load(row.policy, read_policy, also=prefs.also_included(row))
     level = prefs.level_of(row) if target.level is None else target.level
     example = Path(EXAMPLE_PLACES["linux"]["profile"])
     plans = Plans(prefs, Path(settings.profile) if settings.profile else example)

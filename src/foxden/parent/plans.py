@@ -16,16 +16,20 @@ from pathlib import Path
 import msgspec
 
 from foxden.launch.interpreter import library_path
+from foxden.launch.program_view import view_for
 from foxden.model.process_types import BY_NAME, SERVER_POLICIES, Family, ProcessType, RemoteType
 from foxden.parent.prefs import Prefs
 from foxden.sandbox.build import build_plan
 from foxden.sandbox.customise import Sets, customise
 from foxden.sandbox.filter import Entry, verdicts
+from foxden.sandbox.grants import Grants
 from foxden.sandbox.paths import AbsPath, FileRule
 from foxden.sandbox.plan import SandboxPlan
 from foxden.sandbox.policy import SETS, ResolvedPolicy, load, resolve
 from foxden.sandbox.policy_files import read_policy
 from foxden.sandbox.policy_text import parse_sets
+from foxden.sandbox.program import ProgramPlan
+from foxden.sandbox.program_base import load_base
 from foxden.sandbox.syscalls import Action
 
 _LIBRARY_FOLDERS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
@@ -62,12 +66,18 @@ class Plans:
     def plan(self, row: ProcessType, remote_type: RemoteType | None = None) -> SandboxPlan:
         key = self._key(row, remote_type)
         if key not in self._plans:
-            serves = row.name != "broker"  # nobody answers the broker's own calls
-            plan = build_plan(self.resolved(row, remote_type), arch=platform.machine(), listener=serves)
+            plan = self._build(row, remote_type)
             self._plans[key] = msgspec.structs.replace(
                 plan, stacks=plan.notify, spec_allow=self._prefs.spec_allow()
             )
         return self._plans[key]
+
+    def _build(self, row: ProcessType, remote_type: RemoteType | None) -> SandboxPlan:
+        resolved = self.resolved(row, remote_type)
+        if row.name == "plugin" and resolved.level:
+            return program_without_grants().sandbox
+        # Nobody answers the broker's own calls.
+        return build_plan(resolved, arch=platform.machine(), listener=row.name != "broker")
 
     def errnos(self, row: ProcessType, remote_type: RemoteType | None) -> dict[int, int]:
         """Call number → what the policy answers where it asks the broker, and the broker says no."""
@@ -103,6 +113,11 @@ class Plans:
 def _sets() -> Sets:
     """The named sets of system calls."""
     return parse_sets(SETS, read_policy(SETS))
+
+
+def program_without_grants() -> ProgramPlan:
+    """What a plugin process has that is only looked at."""
+    return view_for(load_base("plugin", platform.machine()), Grants(), (), cwd="/")
 
 
 @functools.cache

@@ -14,7 +14,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from foxden.errors import FoxdenError, LoadError
 from foxden.ipc.fields import Endpoint, Listener, Payload, StackPipe, Stream
@@ -28,6 +28,7 @@ from foxden.model.records import Act, Violation
 from foxden.parent.broker import Brokers
 from foxden.parent.denials import Denials
 from foxden.parent.hosts import ChildHost, ChildParent
+from foxden.parent.plans import program_without_grants
 from foxden.parent.processes import ProcessManager
 from foxden.protocols.broker import PBroker
 from foxden.protocols.plugin import PPlugin
@@ -36,7 +37,6 @@ from foxden.sandbox.paths import AbsPath, Access, FileRule
 from foxden.sandbox.program import ProgramBase, ProgramPlan
 from foxden.sandbox.program_base import load_base
 
-T = TypeVar("T")
 OUTPUT_MAX = 64 << 20  # bytes of each stream that are kept, unless the caller says otherwise
 _KEPT = 2  # forked, in namespaces of their own, waiting for a program
 _LAST_WORDS_S = 2.0  # what the broker has still to tell of a program that has ended
@@ -147,6 +147,10 @@ class Programs:
             everything=explain,
         )  # fmt: skip
 
+    def serve_alone(self, host: ChildHost, listener: Listener, stacks: StackPipe | None) -> None:
+        """Have a plugin process answered that will never have a program."""
+        self._serve(host, listener, stacks, program_without_grants(), explain=False)
+
     def _heard_detached(self, message: PBroker.OnDetached) -> None:
         event = self._detached.get(message.child_id)
         if event is not None:
@@ -197,9 +201,6 @@ def _joined(items: list[bytes]) -> Payload:
         if b"\0" in item:
             raise FoxdenError(f"expected arguments and environment without NUL, got {item[:80]!r}")
     return make_payload(Payload, b"".join(item + b"\0" for item in items))
-
-
-Run = Callable[[Coroutine[Any, Any, T]], T]
 
 
 def run_program(

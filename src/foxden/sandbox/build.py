@@ -107,6 +107,9 @@ def binds_of(rules: Iterable[FileRule]) -> tuple[Bind, ...]:
     return tuple(Bind(str(rule.path), str(rule.path), bool(rule.access & Access.WRITE)) for rule in rules)
 
 
+_BROKERED = Access.WRITE | Access.CREATE  # by a process that Landlock does not hold
+
+
 def _landlock(resolved: ResolvedPolicy, reads: tuple[FileRule, ...]) -> LandlockPlan:
     """Deny everything but the reads.  Binding a TCP port is nobody's business; connecting, where a network is."""
     net = LANDLOCK_NET_BIND_TCP
@@ -116,7 +119,7 @@ def _landlock(resolved: ResolvedPolicy, reads: tuple[FileRule, ...]) -> Landlock
         handled_fs=LANDLOCK_FS_ALL,
         handled_net=net,
         scoped=LANDLOCK_SCOPE_ABSTRACT_UNIX | LANDLOCK_SCOPE_SIGNAL,
-        rules=tuple(LandlockRule(str(rule.path), landlock_rights(rule.access)) for rule in reads),
+        rules=tuple(LandlockRule(str(rule.path), landlock_rights(rule.access & ~_BROKERED)) for rule in reads),
     )
 
 

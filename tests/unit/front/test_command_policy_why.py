@@ -93,7 +93,7 @@ def test_profile_is_part_of_the_question(tmp_path: Path, capsys: pytest.CaptureF
 def test_words_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert why("/data/a\n\x1b[2Jb", "--type", "plugin") == 1
     out = capsys.readouterr().out
-    assert out.splitlines()[0].startswith("refused with EACCES  /data/a\\n\\x1b[2Jb  for plugin level ")
+    assert out.splitlines()[0].startswith("refused with ENOENT  /data/a\\n\\x1b[2Jb  for plugin level ")
     assert "  hint  --read " in out
 
 

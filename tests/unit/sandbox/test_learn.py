@@ -62,10 +62,10 @@ def given(grants: Grants) -> dict[str, str]:
 
 def test_what_was_refused_is_granted_when_the_policy_is_used() -> None:
     """The round trip: refused → learnt → loaded → the same acts are allowed, by the same judge that refused them."""
-    disk = Disk("/data/in.csv", "/data/conf", "/out", "/home/me/p/a", "/home/me/p/b", "/home/me/p/c", "/opt/tool/run")
+    disk = Disk("/data/in.csv", "/data/conf", "/out", "/home/me/p/a", "/home/me/p/b", "/home/me/p/c", "/srv/tool/run")
     acts = [
         refused("/data/in.csv"), refused("/data/conf", "stat"), refused("/out/new", "wc"),
-        refused("/opt/tool/run", "x"), *(refused(f"/home/me/p/{name}", "rw") for name in "abc"),
+        refused("/srv/tool/run", "x"), *(refused(f"/home/me/p/{name}", "rw") for name in "abc"),
     ]  # fmt: skip
     before = resolve(load("plugin", read_policy), level=1, remote_type=None, variables={})
     _, grants = learnt(acts, disk)
