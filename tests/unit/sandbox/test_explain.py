@@ -51,7 +51,7 @@ def explainer(name: str, level: int = 1, remote: str | None = None, *, text: str
         ("content", 3, "web", "/etc/passwd", READ, "EACCES", 'content.toml level 3: files "/" = "deny"'),
         ("content", 3, "web", "/profile/cookies", READ, "EACCES", 'content.toml level 3: files "{profile}" = "deny"'),
         ("content", 3, "web", "/profile/chrome/x", READ, "", 'content.toml level 3: files "{profile}/chrome" = "r"'),
-        ("content", 3, "web", "/usr/share/fonts/x", STAT, "", 'content.toml level 3: files "/usr/share/fonts" = "r"'),
+        ("content", 3, "web", "/usr/share/fonts/x", STAT, "", 'content.toml level 3: files "/usr/share" = "r"'),
         ("content", 4, "file", "/etc/passwd", READ, "", 'level 3: files.when-remote-type.file "/" = "r"'),
         ("content", 4, "file", "/proc/1/mem", READ, "EACCES", 'content.toml level 3: files "/proc" = "deny"'),
         ("content", 4, "web", "/bin/sh", EXECUTE, "EPERM", "common.toml: @exec = notify.EPERM"),
