@@ -93,7 +93,7 @@ def customise(resolved: ResolvedPolicy, wishes: Wishes, sets: Sets) -> ResolvedP
     """The policy with these wishes.  `sets`: those of sets.toml.  Level 0 has no rules to add to."""
     if resolved.level == 0 or not wishes:
         return resolved
-    calls = {**resolved.calls, **{call: CallRules((), ALLOW) for call in wishes.calls}}
+    allowed = {call: CallRules((), ALLOW, f"{CALLS}: {call} = allow") for call in wishes.calls}
     added = [
         *(_path_addition(resolved, rule, READ_PATHS) for rule in wishes.read),
         *(_path_addition(resolved, rule, WRITE_PATHS) for rule in wishes.write),
@@ -103,7 +103,14 @@ def customise(resolved: ResolvedPolicy, wishes: Wishes, sets: Sets) -> ResolvedP
     # Deny wins at equal length, but for `/`: that only says that nothing is granted until something is.
     kept = [rule for rule in resolved.files.rules() if rule.path != "/" or all(wish.path != "/" for wish in wished)]
     files = PathRules.of([*kept, *wished])
-    got = replace(resolved, calls=calls, files=files, added=(*resolved.added, *added))
+    origins = {entry.rule: f'{entry.origin}: "{entry.rule}" = "{entry.access}"' for entry in added if entry.is_path}
+    got = replace(
+        resolved,
+        calls={**resolved.calls, **allowed},
+        files=files,
+        origins={**resolved.origins, **origins},
+        added=(*resolved.added, *added),
+    )
     return _harden(got, sets) if wishes.crash_on_error else got
 
 
@@ -136,8 +143,9 @@ def _harden(resolved: ResolvedPolicy, sets: Sets) -> ResolvedPolicy:
     brokered = _BROKERED_CALLS | {call.name for name in _BROKERED_SETS for call in sets.get(name, ())}
     calls = {
         name: rules if name in brokered else CallRules(
-            tuple(Case(case.conditions, _hardened(case.verdict)) for case in rules.cases),
+            tuple(Case(case.conditions, _hardened(case.verdict), case.where) for case in rules.cases),
             None if rules.otherwise is None else _hardened(rules.otherwise),
+            rules.where,
         )
         for name, rules in resolved.calls.items()
     }  # fmt: skip

@@ -70,6 +70,10 @@ class Addition:
     origin: str  # name of the preference or of the environment variable
     warning: str = ""  # what it opens, in words; or why it has no effect
 
+    @property
+    def is_path(self) -> bool:
+        return self.rule.startswith("/")
+
 
 @dataclass(frozen=True, slots=True)
 class ResolvedPolicy:

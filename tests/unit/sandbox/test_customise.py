@@ -60,8 +60,10 @@ def test_listed_paths_are_added_and_nothing_else(level: int) -> None:
 
 
 def test_additions_keep_their_origin() -> None:
-    wishes = Wishes(reading("/srv/a").read, writing("/srv/w/").write, calling("flock").calls)
-    shown = [(entry.rule, entry.access, entry.origin, entry.warning) for entry in with_wishes(wishes).added]
+    got = with_wishes(Wishes(reading("/srv/a").read, writing("/srv/w/").write, calling("flock").calls))
+    shown = [(entry.rule, entry.access, entry.origin, entry.warning) for entry in got.added]
+    assert got.origins["/srv/a"] == f'{READ_PATHS}: "/srv/a" = "r"'
+    assert got.calls["flock"].where == f"{CALLS}: flock = allow"
     assert shown == [("/srv/a", "r", READ_PATHS, ""), ("/srv/w", "rwc", WRITE_PATHS, ""), ("flock", "allow", CALLS, "")]
 
 
