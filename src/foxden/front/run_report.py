@@ -22,6 +22,7 @@ from foxden.launch.own_broker import Told
 from foxden.launch.supervise import Outcome
 from foxden.model.records import Act, Violation
 from foxden.parent.denials import Who, act_record, explainer_of, violation_of
+from foxden.parent.learnt import ActLog, hidden, learn_to
 from foxden.parent.program_policy import policy_of
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def report(run: Run, outcome: Outcome, told: Sequence[Told]) -> None:
     """Say, write and print all that there is to say."""
     options = run.options
     acts = _acts(run, told)
-    violations = [violation_of(act) for act in acts if not act.granted]
+    violations = [*(violation_of(act) for act in acts if not act.granted), *hidden(acts)]
     if run.exceeded is not None:
         violations.append(_limit(*run.exceeded))
     if options.report:
@@ -56,7 +57,10 @@ def _acts(run: Run, told: Sequence[Told]) -> list[Act]:
     if not told or run.plan is None:
         return []
     explainer = explainer_of("plugin", policy_of(run.plan.rules, explain=run.options.explain))
-    return [act_record(each, explainer, Who(each.pid, "plugin", None, 1)) for each in told]
+    log = ActLog()
+    for each in told:
+        log.add(act_record(each, explainer, Who(each.pid, "plugin", None, 1)))
+    return log.acts()
 
 
 def _limit(limit: str, value: int) -> Violation:
@@ -98,17 +102,7 @@ def _append(path: str, violations: Sequence[Violation]) -> None:
 
 
 def _learn(options: RunOptions, acts: Sequence[Act]) -> None:
-    from foxden.launch.program_view import caller
-    from foxden.sandbox.learn import learn
-    from foxden.sandbox.policy_files import read_policy
-
-    def real(path: str) -> str | None:
-        return os.path.realpath(path) if os.path.exists(path) else None
-
-    text = learn(acts, real=real, home=caller().home, read=read_policy, before=options.grants)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(str(options.learn), flags, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
+    learn_to(str(options.learn), acts, before=options.grants)
 
 
 def _json(run: Run, outcome: Outcome, violations: Sequence[Violation], acts: Sequence[Act]) -> dict[str, Any]:

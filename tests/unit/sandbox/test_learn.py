@@ -62,10 +62,10 @@ def given(grants: Grants) -> dict[str, str]:
 
 def test_what_was_refused_is_granted_when_the_policy_is_used() -> None:
     """The round trip: refused → learnt → loaded → the same acts are allowed, by the same judge that refused them."""
-    disk = Disk("/data/in.csv", "/data/conf", "/out", "/home/me/p/a", "/home/me/p/b", "/home/me/p/c", "/opt/tool/run")
+    disk = Disk("/data/in.csv", "/data/conf", "/out", "/home/me/p/a", "/home/me/p/b", "/home/me/p/c", "/srv/tool/run")
     acts = [
         refused("/data/in.csv"), refused("/data/conf", "stat"), refused("/out/new", "wc"),
-        refused("/opt/tool/run", "x"), *(refused(f"/home/me/p/{name}", "rw") for name in "abc"),
+        refused("/srv/tool/run", "x"), *(refused(f"/home/me/p/{name}", "rw") for name in "abc"),
     ]  # fmt: skip
     before = resolve(load("plugin", read_policy), level=1, remote_type=None, variables={})
     _, grants = learnt(acts, disk)
@@ -174,6 +174,21 @@ def test_what_was_used_of_earlier_grants_is_kept_and_what_everyone_has_is_left_o
     used = Act(**{**fields, "rule": 'granted: files "/data" = "r"'}, granted=True)
     common = Act(**{**fields, "path": "/usr/lib/x", "rule": 'plugin.toml: files "/usr" = "r"'}, granted=True)
     assert given(learnt([used, common], Disk("/data/x", "/usr/lib/x"))[1]) == {"/data/x": "r"}
+
+
+def test_what_a_private_tree_hid_is_learnt_and_what_is_nowhere_is_not() -> None:
+    fields = {name: getattr(refused("/home/me/data"), name) for name in Violation.__struct_fields__}
+    rule = 'plugin.toml: files "{home}" = "rwcx"'
+
+    def missed(path: str) -> Act:
+        return Act(**{**fields, "path": path, "errno": "ENOENT", "rule": rule}, granted=True)
+
+    disk = Disk("/home/me/data", "/home/me/.ssh/id_rsa", "/proc/1/environ")
+    acts = [missed(path) for path in ("/home/me/data", "/home/me/.ssh/id_rsa", "/home/me/nowhere", "/proc/1/environ")]
+    text, grants = learnt(acts, disk)
+    assert given(grants) == {"/home/me/data": "r"}
+    assert "id_rsa" in text
+    assert "nowhere" not in text
 
 
 def test_learning_goes_on_from_the_policy_before() -> None:
