@@ -4,7 +4,6 @@ and in the report.  Every refusal has its positive control."""
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import os
 import signal
@@ -27,7 +26,7 @@ from foxden.parent.hosts import ChildHost, End
 from foxden.parent.violations import RATE_MAX
 from foxden.protocols.broker import PBroker
 from foxden.protocols.unittest import PIPDLUnitTest
-from foxden.sandbox.paths import AbsPath, Access, FileRule, PathRules
+from foxden.sandbox.paths import Access
 from foxden.sandbox.syscall_numbers import NUMBERS
 
 pytestmark = pytest.mark.leaks_ok("the den is shared; shared_den looks for leaks when it closes it")
@@ -94,13 +93,11 @@ def test_granted_act_is_no_violation_and_is_told_where_everything_is(den: Den) -
 
 def test_child_with_grants_is_explained_by_its_own_rules(den: Den) -> None:
     with dens.child_of(den, "utility") as child:
-        common = den._runtime.plans.resolved(child.row, None)
-        files = PathRules.of([*common.files.rules(), FileRule(AbsPath("/data"), Access.READ)])
-        own = dataclasses.replace(common, files=files)
-        dens.on_loop(den, lambda: den._runtime.denials.explain_by(child, own))
+        rules = (("/data", int(Access.READ)),)
+        dens.on_loop(den, lambda: den._runtime.denials.explain_by(child, rules, explain=False))
         act(den, child, told(child, path="/data/x", access=int(Access.WRITE)))
         (violation,) = den.violations(pid=child.pid)
-    assert violation.rule == 'granted: files "/data" = "r"'
+    assert violation.rule == "granted: --read /data"
     assert violation.hint == "write=['/data/x']"
 
 

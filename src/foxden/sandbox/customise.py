@@ -136,8 +136,9 @@ def _harden(resolved: ResolvedPolicy, sets: Sets) -> ResolvedPolicy:
     brokered = _BROKERED_CALLS | {call.name for name in _BROKERED_SETS for call in sets.get(name, ())}
     calls = {
         name: rules if name in brokered else CallRules(
-            tuple(Case(case.conditions, _hardened(case.verdict)) for case in rules.cases),
+            tuple(Case(case.conditions, _hardened(case.verdict), case.where) for case in rules.cases),
             None if rules.otherwise is None else _hardened(rules.otherwise),
+            rules.where,
         )
         for name, rules in resolved.calls.items()
     }  # fmt: skip
