@@ -274,3 +274,33 @@ def test_async_den_tells_the_same() -> None:
             return await den.violations()
 
     assert [violation.port for violation in asyncio.run(ask())] == [25]
+
+
+# --- with a broker at work --------------------------------------------------------------------------------------
+
+
+@pytest.mark.needs("userns", "landlock", "seccomp")
+@pytest.mark.parametrize("kind", ["utility", "content"])
+def test_real_refusal_comes_with_the_stack_of_the_child(den: Den, kind: str, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("a secret")
+    path = str((tmp_path / "secret").resolve())
+    with dens.child_of(den, kind, "web" if kind == "content" else "") as child:
+        assert dens.outcome(den, child, "read-file", path) == "EACCES"
+        dens.wait_until(lambda: any(each.path == path for each in den.violations(pid=child.pid)), "the record")
+        violation = next(each for each in den.violations(pid=child.pid) if each.path == path)
+        assert (violation.kind, violation.access, violation.errno) == ("file", "r", "EACCES")
+        assert 'files "/" = "deny"' in violation.rule
+        assert path in violation.hint
+        assert any("_read_file" in frame for frame in violation.stack), violation.stack
+        den.grant(child.pid, path, "r")
+        assert dens.outcome(den, child, "read-file", path) == "allowed", "the control: it is the grant that was missing"
+
+
+@pytest.mark.needs("userns", "landlock", "seccomp")
+def test_real_refusal_of_a_call_is_recorded(den: Den) -> None:
+    with dens.child_of(den, "utility") as child:
+        assert dens.outcome(den, child, "keyctl") == "EPERM"
+        dens.wait_until(lambda: bool(den.violations(pid=child.pid)), "the record")
+        violation = next(each for each in den.violations(pid=child.pid) if each.syscall == "keyctl")
+    assert violation.rule == "common.toml: @kernel-surface = notify.EPERM"
+    assert violation.hint.startswith("no option allows this: ")

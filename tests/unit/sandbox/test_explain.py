@@ -200,7 +200,10 @@ def test_numbers_have_names() -> None:
         ("content", "/data/x", WRITE, "--pref security.sandbox.content.write_path_whitelist=/data/x"),
         ("content", "/data/new", WRITE | CREATE, "--pref security.sandbox.content.write_path_whitelist=/data/"),
         ("content", "/proc/1/mem", READ, NOTHING + "it shows every process of the user"),
-        ("gmp", "/data/x", READ, NOTHING + "a plugin sees its own files"),
+        ("gmp", "/data/x", READ, "den.grant(pid, '/data/x', 'r')"),
+        ("gmp", "/data/x", WRITE, NOTHING + "a plugin sees its own files"),
+        ("rdd", "/data/x", WRITE, "den.grant(pid, '/data/x', 'rw')"),
+        ("vr", "/data/new", CREATE, "den.grant(pid, '/data', 'rwc')"),
         ("socket", "/data/x", READ, NOTHING + "the socket process reads the resolver's files"),
     ],
 )
