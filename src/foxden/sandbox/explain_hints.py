@@ -116,7 +116,8 @@ class Hints:
         if special == _NETWORK:
             return self._ways.connect.format(host="HOST") if self._ways.connect else NOTHING + _DEN_OWNS
         if special == _FILES:
-            return f"it depends on the path: {self._ways.read.format(path='PATH', access='r') or NOTHING + self._ways.why_not}"
+            way = self._ways.read.format(path="PATH", access="r")
+            return f"it depends on the path: {way}" if way else NOTHING + self._ways.why_not
         if special is not None:
             return special
         if not self._ways.call:
