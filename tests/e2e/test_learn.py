@@ -75,3 +75,10 @@ def test_hostile_name_of_a_program_is_one_line_and_no_line_of_the_policy(project
     assert "\x1b" not in done.stderr.partition("refused")[2]
     assert "\n[env]" not in policy.read_text()
     assert "LD_PRELOAD" in policy.read_text(), "it is told, as part of a name"
+
+
+def test_run_prints_violations_where_it_is_asked_to(project: Path) -> None:
+    words = ("--explain", "--", "sh", "-c", f"cat {project}/data/a")
+    line = f"Sandbox: denied op=open perms=r path={project}/data/a for pid="
+    assert line in run(*words, env={"MOZ_SANDBOX_LOGGING": "1"}).stderr
+    assert line not in run(*words).stderr

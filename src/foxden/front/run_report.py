@@ -20,7 +20,9 @@ from foxden.front.run_options import RunOptions
 from foxden.front.terminal import is_terminal, json_text, one_line, paint, say, tell, wants_colour
 from foxden.launch.own_broker import Told
 from foxden.launch.supervise import Outcome
+from foxden.model.environment import is_on
 from foxden.model.records import Act, Violation
+from foxden.observe import violation_line
 from foxden.parent.denials import Who, act_record, explainer_of, violation_of
 from foxden.parent.learnt import ActLog, hidden, learn_to
 from foxden.parent.program_policy import policy_of
@@ -33,6 +35,7 @@ _LIMITS = {
     "memory": ("--memory", "at {value} bytes of memory"),
     "cpu-time": ("--cpu-time", "after {value} s of processor time"),
 }
+_LOGGING = ("MOZ_SANDBOX_LOGGING", "MOZ_SANDBOX_LOGGING_FOR_TESTS")
 _QUIET_FAILURE = "what it could not read is not recorded at full speed: --explain shows all of it"
 
 
@@ -43,6 +46,9 @@ def report(run: Run, outcome: Outcome, told: Sequence[Told]) -> None:
     violations = [*(violation_of(act) for act in acts if not act.granted), *hidden(acts)]
     if run.exceeded is not None:
         violations.append(_limit(*run.exceeded))
+    if any(is_on(os.environ, name) for name in _LOGGING):
+        for violation in violations:
+            violation_line.say(violation)
     if options.report:
         _append(options.report, violations)
     if options.learn:
@@ -92,10 +98,9 @@ def _not_executed(program: str) -> str:
 
 
 def _append(path: str, violations: Sequence[Violation]) -> None:
-    from foxden.observe.violation_line import warn
     from foxden.parent.report_file import ReportFile
 
-    file = ReportFile(path, warn)
+    file = ReportFile(path, violation_line.warn)
     for violation in violations:
         file.write(violation)
     file.close()

@@ -22,7 +22,6 @@ from foxden.launch.launcher import Launcher
 from foxden.model.enforcement import Layer
 from foxden.model.hops import Request
 from foxden.model.origins import Url, parse_url, url_of_path
-from foxden.model.preferences import BY_NAME as PREFERENCES
 from foxden.model.process_types import BY_NAME, Family, ProcessType, RemoteType, family_of
 from foxden.model.records import ProcessRecord
 from foxden.observe import violation_line
@@ -71,13 +70,6 @@ def _checked_seconds(timeout_s: float) -> float:
     if not timeout_s > 0:  # this way round for nan
         raise FoxdenError(f"timeout: expected more than 0 seconds, got {timeout_s}")
     return min(timeout_s, 86_400.0)
-
-
-def _prints_violations(prefs: Prefs) -> bool:
-    """Whether the parent's environment, or the preference, asks for a line of each."""
-    name = "security.sandbox.logging.enabled"
-    asked = os.environ.get("MOZ_SANDBOX_LOGGING", "") not in ("", "0")
-    return asked or (name in PREFERENCES and prefs.get_bool(name))
 
 
 class IdleParent(ChildParent, protocol=PChildProcess, side=Side.PARENT):
@@ -137,7 +129,7 @@ class Runtime:
         )
         self.documents = Documents(self.processes, self.network, self._channel, self.plans, self.prefs)
         self._roster = Roster(self.processes)
-        if _prints_violations(self.prefs):
+        if self.prefs.logs_violations():
             self.violations.listen(violation_line.say)
         if report is not None:
             self.violations.report_to(ReportFile(report, violation_line.warn))
