@@ -49,7 +49,7 @@ ROOMS = (
         ("foxden.sandbox.rights", "foxden.sandbox.program", "foxden.sandbox.build", "foxden.sandbox.plan", "foxden.sandbox.syscall*", "foxden.sandbox.constants"),
         pure=True,
     ),
-    Room(2, ("foxden.sandbox.paths", "foxden.sandbox.customise"), pure=True),
+    Room(2, ("foxden.sandbox.rights", "foxden.sandbox.paths", "foxden.sandbox.customise"), pure=True),
     Room(2, ("foxden.sandbox.grants*", "foxden.sandbox.hopeless", "foxden.sandbox.sensitive"), pure=True),
     Room(2, ("foxden.sandbox.explain*", "foxden.sandbox.learn*"), pure=True),
     # 3, declarations: who may say what to whom

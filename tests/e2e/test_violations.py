@@ -4,7 +4,6 @@ and in the report.  Every refusal has its positive control."""
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import os
 import signal
@@ -27,7 +26,7 @@ from foxden.parent.hosts import ChildHost, End
 from foxden.parent.violations import RATE_MAX
 from foxden.protocols.broker import PBroker
 from foxden.protocols.unittest import PIPDLUnitTest
-from foxden.sandbox.paths import AbsPath, Access, FileRule, PathRules
+from foxden.sandbox.paths import Access
 from foxden.sandbox.syscall_numbers import NUMBERS
 
 pytestmark = pytest.mark.leaks_ok("the den is shared; shared_den looks for leaks when it closes it")
@@ -94,13 +93,11 @@ def test_granted_act_is_no_violation_and_is_told_where_everything_is(den: Den) -
 
 def test_child_with_grants_is_explained_by_its_own_rules(den: Den) -> None:
     with dens.child_of(den, "utility") as child:
-        common = den._runtime.plans.resolved(child.row, None)
-        files = PathRules.of([*common.files.rules(), FileRule(AbsPath("/data"), Access.READ)])
-        own = dataclasses.replace(common, files=files)
-        dens.on_loop(den, lambda: den._runtime.denials.explain_by(child, own))
+        rules = (("/data", int(Access.READ)),)
+        dens.on_loop(den, lambda: den._runtime.denials.explain_by(child, rules, explain=False))
         act(den, child, told(child, path="/data/x", access=int(Access.WRITE)))
         (violation,) = den.violations(pid=child.pid)
-    assert violation.rule == 'granted: files "/data" = "r"'
+    assert violation.rule == "granted: --read /data"
     assert violation.hint == "write=['/data/x']"
 
 
@@ -277,3 +274,33 @@ def test_async_den_tells_the_same() -> None:
             return await den.violations()
 
     assert [violation.port for violation in asyncio.run(ask())] == [25]
+
+
+# --- with a broker at work --------------------------------------------------------------------------------------
+
+
+@pytest.mark.needs("userns", "landlock", "seccomp")
+@pytest.mark.parametrize("kind", ["utility", "content"])
+def test_real_refusal_comes_with_the_stack_of_the_child(den: Den, kind: str, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("a secret")
+    path = str((tmp_path / "secret").resolve())
+    with dens.child_of(den, kind, "web" if kind == "content" else "") as child:
+        assert dens.outcome(den, child, "read-file", path) == "EACCES"
+        dens.wait_until(lambda: any(each.path == path for each in den.violations(pid=child.pid)), "the record")
+        violation = next(each for each in den.violations(pid=child.pid) if each.path == path)
+        assert (violation.kind, violation.access, violation.errno) == ("file", "r", "EACCES")
+        assert 'files "/" = "deny"' in violation.rule
+        assert path in violation.hint
+        assert any("_read_file" in frame for frame in violation.stack), violation.stack
+        den.grant(child.pid, path, "r")
+        assert dens.outcome(den, child, "read-file", path) == "allowed", "the control: it is the grant that was missing"
+
+
+@pytest.mark.needs("userns", "landlock", "seccomp")
+def test_real_refusal_of_a_call_is_recorded(den: Den) -> None:
+    with dens.child_of(den, "utility") as child:
+        assert dens.outcome(den, child, "keyctl") == "EPERM"
+        dens.wait_until(lambda: bool(den.violations(pid=child.pid)), "the record")
+        violation = next(each for each in den.violations(pid=child.pid) if each.syscall == "keyctl")
+    assert violation.rule == "common.toml: @kernel-surface = notify.EPERM"
+    assert violation.hint.startswith("no option allows this: ")

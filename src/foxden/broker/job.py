@@ -122,6 +122,7 @@ class Job:
         if isinstance(gone, Gone):
             return gone
         if error.path and self.client.rules.allows(error.path, STAT):
+            self.last = (error.path, need_of(self.request))
             return OSError(error.errno or ENOENT, written)
         return Refused(error.path or written, need_of(self.request))
 

@@ -217,6 +217,10 @@ class Broker:
         job = Job(client, client.have_view(), note, request, allowed)
         try:
             result = OPERATIONS[request.operation](job)
+        except FileNotFoundError:
+            if client.everything and job.last[0]:  # granted, and not there: what is private may hide the host's
+                self._tell_granted(client, note, request, job.last, ENOENT)
+            raise
         finally:
             job.close()
         self._finish(client, note, request, result)
@@ -344,12 +348,14 @@ class Broker:
         self._flush_at = self._flush_at or monotonic() + _FLUSH_S
         return code
 
-    def _tell_granted(self, client: Client, note: Notification, request: Request, done: tuple[str, int]) -> None:
+    def _tell_granted(
+        self, client: Client, note: Notification, request: Request, done: tuple[str, int], errno: int = 0
+    ) -> None:
         key = (note.number, done[0], True)
         if client.teller.is_first(key):
             act = Act(
                 client.child_id, client.tasks.pid(note.tid), True, request.operation, note.number,
-                tuple(map(signed_64, note.args)), *done,
+                tuple(map(signed_64, note.args)), *done, errno,
             )  # fmt: skip
             client.teller.tell(key, act)
         self._flush_at = self._flush_at or monotonic() + _FLUSH_S

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from foxden.parent.plans import Plans
     from foxden.parent.prefs import Prefs
     from foxden.sandbox.explain import Answer, Explainer
+    from foxden.sandbox.paths import Access
 
 _ALLOWED, _REFUSED = 0, 1
 
@@ -112,7 +113,25 @@ class _Question:
         given = os.path.normpath(os.path.abspath(os.path.expanduser(what)))
         real = os.path.realpath(given)
         paths = [given] if real == given else [given, real]
-        return [{"path": path, **_told(self._explainer.file(path, wanted))} for path in paths]
+        return [{"path": path, **_told(self._of_path(path, wanted))} for path in paths]
+
+    def _of_path(self, path: str, wanted: Access) -> Answer:
+        """What the rules say; of a tree that is private to a program, also that the host's files are not in it."""
+        from foxden.launch.program_view import caller
+        from foxden.sandbox.explain import Answer
+        from foxden.sandbox.paths import Access
+        from foxden.sandbox.program import private_trees
+
+        answer = self._explainer.file(path, wanted)
+        private = self._row.name == "plugin" and any(
+            path.startswith(tree + "/") for tree in private_trees(caller().home)
+        )
+        if not private or not answer.allowed:
+            return answer
+        if wanted & Access.CREATE:
+            return Answer(True, f"{answer.rule}: private to it, and gone when it ends")
+        hint = self._explainer.hints.for_file(path, wanted)
+        return Answer(False, f"{answer.rule}: private to it; the host's file is not in there", "ENOENT", hint=hint)
 
     def _call(self, what: str, access: str) -> list[dict[str, Any]]:
         from foxden.errors import PolicyError

@@ -20,8 +20,11 @@ from foxden.front.run_options import RunOptions
 from foxden.front.terminal import is_terminal, json_text, one_line, paint, say, tell, wants_colour
 from foxden.launch.own_broker import Told
 from foxden.launch.supervise import Outcome
+from foxden.model.environment import is_on
 from foxden.model.records import Act, Violation
+from foxden.observe import violation_line
 from foxden.parent.denials import Who, act_record, explainer_of, violation_of
+from foxden.parent.learnt import ActLog, hidden, learn_to
 from foxden.parent.program_policy import policy_of
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ _LIMITS = {
     "memory": ("--memory", "at {value} bytes of memory"),
     "cpu-time": ("--cpu-time", "after {value} s of processor time"),
 }
+_LOGGING = ("MOZ_SANDBOX_LOGGING", "MOZ_SANDBOX_LOGGING_FOR_TESTS")
 _QUIET_FAILURE = "what it could not read is not recorded at full speed: --explain shows all of it"
 
 
@@ -39,9 +43,12 @@ def report(run: Run, outcome: Outcome, told: Sequence[Told]) -> None:
     """Say, write and print all that there is to say."""
     options = run.options
     acts = _acts(run, told)
-    violations = [violation_of(act) for act in acts if not act.granted]
+    violations = [*(violation_of(act) for act in acts if not act.granted), *hidden(acts)]
     if run.exceeded is not None:
         violations.append(_limit(*run.exceeded))
+    if any(is_on(os.environ, name) for name in _LOGGING):
+        for violation in violations:
+            violation_line.say(violation)
     if options.report:
         _append(options.report, violations)
     if options.learn:
@@ -56,7 +63,10 @@ def _acts(run: Run, told: Sequence[Told]) -> list[Act]:
     if not told or run.plan is None:
         return []
     explainer = explainer_of("plugin", policy_of(run.plan.rules, explain=run.options.explain))
-    return [act_record(each, explainer, Who(each.pid, "plugin", None, 1)) for each in told]
+    log = ActLog()
+    for each in told:
+        log.add(act_record(each, explainer, Who(each.pid, "plugin", None, 1)))
+    return log.acts()
 
 
 def _limit(limit: str, value: int) -> Violation:
@@ -88,27 +98,16 @@ def _not_executed(program: str) -> str:
 
 
 def _append(path: str, violations: Sequence[Violation]) -> None:
-    from foxden.observe.violation_line import warn
     from foxden.parent.report_file import ReportFile
 
-    file = ReportFile(path, warn)
+    file = ReportFile(path, violation_line.warn)
     for violation in violations:
         file.write(violation)
     file.close()
 
 
 def _learn(options: RunOptions, acts: Sequence[Act]) -> None:
-    from foxden.launch.program_view import caller
-    from foxden.sandbox.learn import learn
-    from foxden.sandbox.policy_files import read_policy
-
-    def real(path: str) -> str | None:
-        return os.path.realpath(path) if os.path.exists(path) else None
-
-    text = learn(acts, real=real, home=caller().home, read=read_policy, before=options.grants)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(str(options.learn), flags, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
+    learn_to(str(options.learn), acts, before=options.grants)
 
 
 def _json(run: Run, outcome: Outcome, violations: Sequence[Violation], acts: Sequence[Act]) -> dict[str, Any]:

@@ -17,9 +17,11 @@ import msgspec
 
 from foxden.errors import PolicyError
 from foxden.model.records import Act, Violation
-from foxden.sandbox.grants import Grants
+from foxden.sandbox.explain_hints import Hints
+from foxden.sandbox.grants import PROGRAM_POLICY, Grants
 from foxden.sandbox.grants_text import parse_grants
-from foxden.sandbox.learn import learn
+from foxden.sandbox.learn import is_hidden, learn
+from foxden.sandbox.paths import Access
 from foxden.sandbox.policy_files import read_policy
 
 ACTS_MAX = 16_384  # different ones of a run
@@ -45,6 +47,19 @@ class ActLog:
     def acts(self) -> list[Act]:
         """In the order in which they were first seen."""
         return [msgspec.structs.replace(act, count=count) for act, count in self._acts.values()]
+
+
+def hidden(acts: Iterable[Act]) -> list[Violation]:
+    """As violations: what a program looked for in a tree that is private to it, and the host has."""
+    hints = Hints(PROGRAM_POLICY, read_policy)
+    return [_as_violation(act, hints) for act in acts if is_hidden(act, real_path)]
+
+
+def _as_violation(act: Act, hints: Hints) -> Violation:
+    fields = {name: getattr(act, name) for name in Violation.__struct_fields__}
+    hint = hints.for_file(act.path or "", Access.parse(act.access or "r"))
+    rule = f"{act.rule}: private to it; the host's file is not in there"
+    return Violation(**{**fields, "rule": rule, "hint": hint})
 
 
 def real_path(path: str) -> str | None:

@@ -105,7 +105,15 @@ class Explainer:
         if ancestor not in by_path:
             return Access.NONE, f"{self._policy()}: no file rule speaks of it"
         given = lookup(self.resolved.files, clean)
-        return given, self.resolved.origins.get(ancestor) or f'granted: files "{ancestor}" = "{given.word()}"'
+        known = self._added(ancestor, quoted=True) or self.resolved.origins.get(ancestor)
+        return given, known or f'granted: files "{ancestor}" = "{given.word()}"'
+
+    def _added(self, rule: str, *, quoted: bool = False) -> str:
+        """The preference or environment name that added this rule; empty when it is of the policy's text."""
+        entry = next((entry for entry in self.resolved.added if entry.rule == rule), None)
+        if entry is None:
+            return ""
+        return f"{entry.origin}: " + (f'"{rule}" = "{entry.access}"' if quoted else f"{rule} = {entry.access}")
 
     # ---- calls
 
@@ -116,8 +124,9 @@ class Explainer:
         full = [value & 0xFFFF_FFFF_FFFF_FFFF for value in (*args, *_NO_ARGS)[:6]]
         verdict, where = judge(self._table, number, full, AUDIT_ARCH[self.arch])
         name = name_of(number, self.arch)
-        if not where:
-            where = f"{self._policy()}: no architecture of foxden's has this call" if name is None else self._policy()
+        if name is None:
+            where = f"{self._policy()}: no architecture of foxden's has this call"
+        where = where or self._added(name or "") or self._policy()
         answer = _answer(verdict, where)
         if answer.allowed:
             return answer
@@ -131,7 +140,8 @@ class Explainer:
             return answer
         verdict = rules.otherwise or self.resolved.default
         assert verdict is not None, "with a table there is a default"  # noqa: S101 - for the type checker
-        usual = _answer(verdict, rules.where if rules.otherwise else self.resolved.default_where)
+        where = rules.where if rules.otherwise else self.resolved.default_where
+        usual = _answer(verdict, where or self._added(name) or self._policy())
         cases = tuple((str(case.verdict), case.where) for case in rules.cases)
         hint = "" if usual.allowed else self.hints.for_call(name, NUMBERS[self.arch][name])
         return Answer(usual.allowed, usual.rule, usual.errno, usual.kills, hint, cases)

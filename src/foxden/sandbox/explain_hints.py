@@ -21,7 +21,8 @@ from foxden.sandbox.sensitive import secret_reason
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """How rights are given to children of one type.  {path}, {host}, {call} and {number} are filled in; empty: no way.
+    """How rights are given to children of one type.  {path}, {access}, {host}, {call} and {number} are filled in; an
+    empty one: there is no way.
 
     `folder`: what follows the path of a folder in which files are to be made.
     `why_not`: what is said where there is no way.
@@ -38,6 +39,7 @@ class Ways:
 
 
 _DEN_OWNS = "the socket process owns the network: ask with den.fetch or den.open"
+_GRANT = "den.grant(pid, {path}, {access!r})"  # while it runs
 _STARTS = "programs are started by `foxden run`, never from inside"
 
 WAYS: dict[str, Ways] = {
@@ -63,10 +65,10 @@ WAYS: dict[str, Ways] = {
         folder="/",
         why_not="a page gets no more than that",
     ),
-    "gmp": Ways(why_not="a plugin sees its own files and what it is handed"),
-    "rdd": Ways(why_not="a decoder works on what it is handed"),
-    "gpu": Ways(why_not="the compositor works on what it is handed"),
-    "vr": Ways(why_not="it works on what it is handed"),
+    "gmp": Ways(read=_GRANT, quoted=repr, why_not="a plugin sees its own files and what it is handed"),
+    "rdd": Ways(read=_GRANT, write=_GRANT, quoted=repr, why_not="a decoder works on what it is handed"),
+    "gpu": Ways(read=_GRANT, write=_GRANT, quoted=repr, why_not="the compositor works on what it is handed"),
+    "vr": Ways(read=_GRANT, write=_GRANT, quoted=repr, why_not="it works on what it is handed"),
     "socket": Ways(why_not="the socket process reads the resolver's files and certificates, and writes nothing"),
     "broker": Ways(why_not="the broker needs no more than it was made with"),
     "ipdlunittest": Ways(why_not="it exists for tests"),
@@ -96,7 +98,8 @@ class Hints:
         holds = secret_reason(path)
         warning = f"  (beware: it seems to hold {holds})" if holds else ""
         end = self._ways.folder if access & Access.CREATE else ""
-        return way.format(path=self._ways.quoted(granted + end)) + warning
+        word = "rwc" if access & Access.CREATE else "rw" if changes else "r"
+        return way.format(path=self._ways.quoted(granted + end), access=word) + warning
 
     def _never(self, path: str) -> str:
         """Why no grant of this path is to be had; empty when one is."""
@@ -113,7 +116,8 @@ class Hints:
         if special == _NETWORK:
             return self._ways.connect.format(host="HOST") if self._ways.connect else NOTHING + _DEN_OWNS
         if special == _FILES:
-            return f"it depends on the path: {self._ways.read.format(path='PATH') or NOTHING + self._ways.why_not}"
+            way = self._ways.read.format(path="PATH", access="r")
+            return f"it depends on the path: {way}" if way else NOTHING + self._ways.why_not
         if special is not None:
             return special
         if not self._ways.call:

@@ -105,7 +105,7 @@ def learn(
 def _collect(acts: Iterable[Violation], real: RealPath, home: str, hints: Hints) -> _Found:
     found = _Found()
     for act in acts:
-        if isinstance(act, Act) and act.granted and not act.rule.startswith("granted"):
+        if isinstance(act, Act) and act.granted and not _wanted_more(act, real):
             continue  # the policy gives it to everyone
         if act.kind == "file" and act.path:
             _collect_file(found, act, act.path, real, home)
@@ -116,6 +116,17 @@ def _collect(acts: Iterable[Violation], real: RealPath, home: str, hints: Hints)
         elif act.kind == "limit":
             found.not_granted[f"limit: {quoted_name(act.operation)}"] = quoted_name(act.hint or act.rule)
     return found
+
+
+def _wanted_more(act: Act, real: RealPath) -> bool:
+    """Of a granted act: by a grant of the caller's, or of a private tree that hides what the host has there?"""
+    return act.rule.startswith("granted") if act.errno is None else is_hidden(act, real)
+
+
+def is_hidden(act: Act, real: RealPath) -> bool:
+    """Was it granted and not there, because what is private to the child stands where the host has such a file?"""
+    hidden = act.granted and act.errno == "ENOENT" and act.path is not None and not act.path.startswith("/proc/")
+    return hidden and real(act.path or "") is not None
 
 
 def _collect_file(found: _Found, act: Violation, path: str, real: RealPath, home: str) -> None:

@@ -169,6 +169,11 @@ def _limits(usual: tuple[Limit, ...], grants: Grants) -> tuple[Limit, ...]:
     return (*(limit for limit in usual if limit.name not in names), *chosen)
 
 
+def private_trees(home: str) -> tuple[str, ...]:
+    """Trees that are the program's own: empty when it begins, and gone when it ends."""
+    return tuple(mount.target.replace(HOME, home) for mount in _PRIVATE if mount.what in ("tmpfs", "proc"))
+
+
 def host_trees(base: ProgramBase, home: str) -> tuple[tuple[str, int], ...]:
     """Those rules of the base that show the host's files."""
     return tuple((path, access) for path, access in base.files if path not in _PRIVATE_PATHS and path != home)

@@ -90,6 +90,16 @@ def test_profile_is_part_of_the_question(tmp_path: Path, capsys: pytest.CaptureF
     assert answer["rule"] == 'content.toml level 3: files "{profile}" = "deny"'
 
 
+def test_private_trees_of_a_program_do_not_have_the_hosts_files(capsys: pytest.CaptureFixture[str]) -> None:
+    home = os.path.expanduser("~")
+    (read,) = asked(capsys, f"{home}/data/x", "--type", "plugin")["answers"]
+    assert (read["verdict"], read["errno"], read["hint"]) == ("refused", "ENOENT", f"--read {home}/data/x")
+    assert read["rule"] == 'plugin.toml: files "{home}" = "rwcx": private to it; the host\'s file is not in there'
+    (made,) = asked(capsys, "/tmp/new", "--type", "plugin", "--access", "c")["answers"]
+    assert made["rule"] == 'plugin.toml: files "/tmp" = "rwcx": private to it, and gone when it ends'
+    assert asked(capsys, "/usr/bin", "--type", "plugin")["answers"][0]["verdict"] == "allowed"
+
+
 def test_words_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert why("/data/a\n\x1b[2Jb", "--type", "plugin") == 1
     out = capsys.readouterr().out

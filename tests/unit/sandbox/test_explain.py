@@ -7,7 +7,9 @@ import platform
 import pytest
 
 from foxden.errors import PolicyError
-from foxden.model.process_types import PROCESS_TYPES
+from foxden.model.process_types import BY_NAME, PROCESS_TYPES, RemoteType
+from foxden.parent.plans import Plans
+from foxden.parent.prefs import Prefs
 from foxden.sandbox.constants import AUDIT_ARCH
 from foxden.sandbox.explain import Explainer, errno_name, name_of, parse_act
 from foxden.sandbox.explain_hints import WAYS, Hints
@@ -22,7 +24,13 @@ from foxden.sandbox.syscall_numbers import NUMBERS
 from foxden.sandbox.syscalls import Action
 
 ARCH = "x86_64"
-VARIABLES = {"install": "/install", "profile": "/profile", "stdlib": "/stdlib", "home": "/home/me"}
+VARIABLES = {
+    "fonts": "/usr/share/fonts",
+    "install": "/install",
+    "profile": "/profile",
+    "stdlib": "/stdlib",
+    "home": "/home/me",
+}
 READ, WRITE, CREATE, EXECUTE, STAT = Access.READ, Access.WRITE, Access.CREATE, Access.EXECUTE, Access.STAT
 
 
@@ -51,7 +59,7 @@ def explainer(name: str, level: int = 1, remote: str | None = None, *, text: str
         ("content", 3, "web", "/etc/passwd", READ, "EACCES", 'content.toml level 3: files "/" = "deny"'),
         ("content", 3, "web", "/profile/cookies", READ, "EACCES", 'content.toml level 3: files "{profile}" = "deny"'),
         ("content", 3, "web", "/profile/chrome/x", READ, "", 'content.toml level 3: files "{profile}/chrome" = "r"'),
-        ("content", 3, "web", "/usr/share/fonts/x", STAT, "", 'content.toml level 3: files "/usr/share" = "r"'),
+        ("content", 3, "web", "/usr/share/fonts/x", STAT, "", 'content.toml level 3: files "{fonts}" = "r"'),
         ("content", 4, "file", "/etc/passwd", READ, "", 'level 3: files.when-remote-type.file "/" = "r"'),
         ("content", 4, "file", "/proc/1/mem", READ, "EACCES", 'content.toml level 3: files "/proc" = "deny"'),
         ("content", 4, "web", "/bin/sh", EXECUTE, "EPERM", "common.toml: @exec = notify.EPERM"),
@@ -80,6 +88,22 @@ def test_a_call_that_kills_is_told_for_files() -> None:
     text = 'include = ["gmp"]\n[syscalls]\nkill = ["openat"]'
     answer = explainer("x", text=text).file("/x", READ)
     assert (answer.kills, answer.word(), answer.rule) == (True, "kills the process", "x.toml: openat = kill")
+
+
+def test_what_a_preference_added_is_told_with_its_name() -> None:
+    prefs = Prefs(
+        {
+            "security.sandbox.content.read_path_whitelist": "/srv/data",
+            "security.sandbox.content.syscall_whitelist": "mlock",
+        },
+        environment={},
+    )
+    resolved = Plans(prefs, None).resolved(BY_NAME["content"], RemoteType.WEB)
+    judge = Explainer(resolved, Hints("content", read_policy), arch=ARCH)
+    read = judge.file("/srv/data/x", READ)
+    assert (read.allowed, read.rule) == (True, 'security.sandbox.content.read_path_whitelist: "/srv/data" = "r"')
+    call = judge.call(NUMBERS[ARCH]["mlock"])
+    assert (call.allowed, call.rule) == (True, "security.sandbox.content.syscall_whitelist: mlock = allow")
 
 
 # --- calls ------------------------------------------------------------------------------------------------------
@@ -176,7 +200,10 @@ def test_numbers_have_names() -> None:
         ("content", "/data/x", WRITE, "--pref security.sandbox.content.write_path_whitelist=/data/x"),
         ("content", "/data/new", WRITE | CREATE, "--pref security.sandbox.content.write_path_whitelist=/data/"),
         ("content", "/proc/1/mem", READ, NOTHING + "it shows every process of the user"),
-        ("gmp", "/data/x", READ, NOTHING + "a plugin sees its own files"),
+        ("gmp", "/data/x", READ, "den.grant(pid, '/data/x', 'r')"),
+        ("gmp", "/data/x", WRITE, NOTHING + "a plugin sees its own files"),
+        ("rdd", "/data/x", WRITE, "den.grant(pid, '/data/x', 'rw')"),
+        ("vr", "/data/new", CREATE, "den.grant(pid, '/data', 'rwc')"),
         ("socket", "/data/x", READ, NOTHING + "the socket process reads the resolver's files"),
     ],
 )

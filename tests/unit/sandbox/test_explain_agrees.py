@@ -25,6 +25,7 @@ CASES = [
     for remote in table.get("remote_types", [None])
     for level in table["levels"]
     if level > 0  # at level 0 it is the fork server's filter that answers
+    if name != "plugin"  # a program's root is made with its caller's grants, not by its policy alone
 ]
 
 # Probe → the wish for a file that it is, or the call.
@@ -44,7 +45,9 @@ CALLS = {
 
 
 # The filter lets it pass, and the kernel has its own reasons.
-KERNEL_SAYS_NO = {("broker", "process-vm-readv")}  # of a process that is no child of the den
+KERNEL_SAYS_NO = {
+    ("broker", "process-vm-readv"),  # of a process that is no child of the den
+}
 
 
 def word(answer: Answer) -> str:

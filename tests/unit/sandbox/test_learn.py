@@ -176,6 +176,21 @@ def test_what_was_used_of_earlier_grants_is_kept_and_what_everyone_has_is_left_o
     assert given(learnt([used, common], Disk("/data/x", "/usr/lib/x"))[1]) == {"/data/x": "r"}
 
 
+def test_what_a_private_tree_hid_is_learnt_and_what_is_nowhere_is_not() -> None:
+    fields = {name: getattr(refused("/home/me/data"), name) for name in Violation.__struct_fields__}
+    rule = 'plugin.toml: files "{home}" = "rwcx"'
+
+    def missed(path: str) -> Act:
+        return Act(**{**fields, "path": path, "errno": "ENOENT", "rule": rule}, granted=True)
+
+    disk = Disk("/home/me/data", "/home/me/.ssh/id_rsa", "/proc/1/environ")
+    acts = [missed(path) for path in ("/home/me/data", "/home/me/.ssh/id_rsa", "/home/me/nowhere", "/proc/1/environ")]
+    text, grants = learnt(acts, disk)
+    assert given(grants) == {"/home/me/data": "r"}
+    assert "id_rsa" in text
+    assert "nowhere" not in text
+
+
 def test_learning_goes_on_from_the_policy_before() -> None:
     disk = Disk("/data/x", "/more/y")
     before = Grants(files=(("/data/x", Access.READ),), connect=("a.example",), syscalls=("mlock",))

@@ -38,7 +38,7 @@ ALLOWED = {
     ("broker", "process_vm_readv"), ("broker", "process_vm_writev"),
     ("forkserver-broker", "process_vm_readv"), ("forkserver-broker", "process_vm_writev"),
     *(("forkserver-plugin", call) for call in REACHING if call not in ("open_by_handle_at", "setns")),
-    *((name, call) for name in ("plugin", "plugin-explain") for call in ("execve", "execveat", *INTERNET[:4])),
+    *((name, call) for name in ("plugin", "plugin-explain") for call in ("execve", "execveat", *INTERNET[:4], INTERNET[-1])),
     *(("forkserver-plugin", call) for call in ("execve", "execveat", *INTERNET) if "AF_PACKET" not in call),
 }  # fmt: skip
 
@@ -125,7 +125,9 @@ REFUSED = (
 )  # fmt: skip
 
 
-OWN_WORK = {("socket", "getsockopt 3 IPPROTO_IP IP_OPTIONS 1"), ("broker", "openat2")}
+OWN_WORK = {
+    ("socket", "getsockopt 3 IPPROTO_IP IP_OPTIONS 1"), ("broker", "openat2"), ("broker", "fcntl 3 F_SETFL 0x2000"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("arch", ARCHES)
