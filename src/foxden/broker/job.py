@@ -121,10 +121,11 @@ class Job:
         gone = self.gone_or(error)
         if isinstance(gone, Gone):
             return gone
-        if error.path and self.client.rules.allows(error.path, STAT):
-            self.last = (error.path, need_of(self.request))
+        need = need_of(self.request)
+        if error.path and self.client.rules.allows(error.path, need):
+            self.last = (error.path, need)
             return OSError(error.errno or ENOENT, written)
-        return Refused(error.path or written, need_of(self.request))
+        return Refused(error.path or written, need)
 
     def own(self, number: int) -> Place:
         """The child's own descriptor."""
