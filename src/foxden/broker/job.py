@@ -122,6 +122,8 @@ class Job:
         if isinstance(gone, Gone):
             return gone
         need = need_of(self.request)
+        if need & CHANGE and self.client.rules.guards(error.path):
+            return Refused(error.path, need, EACCES, "a protected name")
         if error.path and self.client.rules.allows(error.path, need):
             self.last = (error.path, need)
             return OSError(error.errno or ENOENT, written)

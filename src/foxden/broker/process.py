@@ -40,8 +40,9 @@ class BrokerChild(ChildActor, protocol=PBroker, side=Side.CHILD):
             ask_timeout_s=message.ask_timeout_s, everything=message.everything,
         )  # fmt: skip
 
-    def recv_set_rules(self, message: PBroker.SetRules) -> None:
-        self._have().set_rules(message.child_id, _pairs(message.rules), _trees(message.protected))
+    def recv_set_rules(self, message: PBroker.SetRules) -> PBroker.SetRules.Returns:
+        served = self._have().set_rules(message.child_id, _pairs(message.rules), _trees(message.protected))
+        return PBroker.SetRules.Returns(served=served)
 
     def recv_detach(self, message: PBroker.Detach) -> None:
         self._have().detach(message.child_id)

@@ -100,11 +100,12 @@ class Broker:
 
     def set_rules(
         self, child_id: int, rules: Iterable[tuple[str, int]], protected: Iterable[tuple[str, Iterable[str]]] = ()
-    ) -> None:
-        """These and no others from now on; what is open stays open.  A child that is gone by now needs none."""
+    ) -> bool:
+        """These and no others from now on; what is open stays open.  False: there is no such child (any more)."""
         client = self._by_id.get(child_id)
         if client is not None:
             client.set_rules(tuple(rules), tuple((tree, tuple(names)) for tree, names in protected))
+        return client is not None
 
     def detach(self, child_id: int) -> None:
         """Answer it no more: from now on the kernel says ENOSYS."""
