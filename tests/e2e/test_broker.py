@@ -1,4 +1,4 @@
-"""The broker in a den: granted files read through it, refused ones recorded with the child's stack, its death, its rules."""
+"""The broker in a den: granted files read through it, refused ones told with a stack, its rules, its death."""
 
 from __future__ import annotations
 

@@ -81,7 +81,8 @@ def test_relative_paths_and_descriptors_work_as_programs_use_them(project: Path)
 
 @pytest.mark.parametrize("command", ["find . -name x | head -1", "rm -r deep", "cp file copy && cat copy",
                                      "mv file moved && cat moved", "ls -la / > /dev/null && echo listed",
-                                     "ln -s file l && readlink -f l", "tar cf t.tar deep && tar tf t.tar | tail -1"])  # fmt: skip
+                                     "ln -s file l && readlink -f l",
+                                     "tar cf t.tar deep && tar tf t.tar | tail -1"])  # fmt: skip
 def test_programs_do_their_work_with_every_path_call_brokered(project: Path, command: str) -> None:
     (project / "deep" / "er").mkdir(parents=True)
     (project / "deep" / "er" / "x").write_text("x")
@@ -130,8 +131,10 @@ def test_what_is_not_granted_is_not_there_to_read_and_refused_to_write_and_told(
     def act() -> dict[str, Any]:
         return outcomes({
             "read": secret.read_text, "stat": lambda: os.stat(secret), "missing": (project.parent / "no").read_text,
-            "write": lambda: opened(secret, os.O_WRONLY), "make": lambda: opened(project.parent / "new", os.O_CREAT | os.O_WRONLY),
-            "above": lambda: stat.S_ISDIR(os.stat(project.parent).st_mode), "list above": lambda: os.listdir(project.parent),
+            "write": lambda: opened(secret, os.O_WRONLY),
+            "make": lambda: opened(project.parent / "new", os.O_CREAT | os.O_WRONLY),
+            "above": lambda: stat.S_ISDIR(os.stat(project.parent).st_mode),
+            "list above": lambda: os.listdir(project.parent),
             "unlink": lambda: os.unlink(secret),
         })  # fmt: skip
 

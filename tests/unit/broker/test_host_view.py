@@ -507,7 +507,9 @@ def test_unix_sockets_are_connected_where_a_rule_says_so_and_nowhere_else(folder
     def act() -> dict[str, Any]:
         with socket.socket(socket.AF_INET) as inet, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
             return outcomes({
-                "granted": lambda: talk(names[0]), "other": lambda: talk(names[1]), "missing": lambda: talk(folder / "no"),
+                "granted": lambda: talk(names[0]),
+                "other": lambda: talk(names[1]),
+                "missing": lambda: talk(folder / "no"),
                 "abstract": lambda: talk("\0foxden-nobody"), "internet": lambda: inet.connect(("127.0.0.1", 9)),
                 "datagrams": lambda: datagrams.connect(str(names[0])), "no socket": lambda: raw(
                     "connect", 0, struct.pack("=H", socket.AF_UNIX) + os.fsencode(names[0]) + b"\0", 100),
@@ -532,7 +534,7 @@ def test_unix_sockets_are_connected_where_a_rule_says_so_and_nowhere_else(folder
 
 def test_calls_that_nobody_does_for_a_child_get_the_errno_of_its_policy(folder: Path) -> None:
     number = harness.NUMBERS[harness.linux.ARCH]["kill"]
-    told = run(lambda: outcomes({"kill": lambda: os.kill(os.getpid(), 0), "uring": lambda: raw("io_uring_setup", 1, bytes(120))}),
-               rules(folder), errnos={number: errno.EPERM})  # fmt: skip
+    tries = {"kill": lambda: os.kill(os.getpid(), 0), "uring": lambda: raw("io_uring_setup", 1, bytes(120))}
+    told = run(lambda: outcomes(tries), rules(folder), errnos={number: errno.EPERM})
     assert told.value == {"kill": "EPERM", "uring": "ENOSYS"}
     assert [(act.operation, act.errno) for act in told.acts] == [("", errno.EPERM), ("", errno.ENOSYS)]

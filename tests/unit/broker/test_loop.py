@@ -1,4 +1,4 @@
-"""The loop: stacks, asks, rules that change, fifos that block, floods, children that vanish, descriptors that stay few."""
+"""The loop: stacks, asks, rules that change, fifos, floods, children that vanish, descriptors that stay few."""
 
 from __future__ import annotations
 
@@ -220,22 +220,25 @@ def test_an_opening_that_a_signal_ends_is_given_up(folder: Path) -> None:
 
 def requests(folder: Path) -> None:
     """A thousand of every kind, granted, refused, failing."""
-    own, secret = folder / "w", folder / "secret"
     for number in range(40):
-        outcomes({
-            "read": (own / "file").read_text, "secret": secret.read_text, "stat": lambda: os.stat(own),
-            "missing": lambda: os.stat(own / "no"), "list": lambda: os.listdir(own),
-            "make": lambda: (own / "new").write_text("x"), "link": lambda: os.link(own / "new", own / "hard"),
-            "rename": lambda: os.rename(own / "hard", own / f"moved{number}"), "unlink": lambda: os.unlink(own / "new"),
-            "sym": lambda: os.symlink("file", own / f"sym{number}"), "through": (own / f"sym{number}").read_text,
-            "up": lambda: os.stat(own / ".." / "secret"), "mkdir": lambda: os.mkdir(own / f"dir{number}"),
-            "rmdir": lambda: os.rmdir(own / f"dir{number}"), "chmod": lambda: os.chmod(own / "file", 0o600),
-            "own": lambda: opened("/proc/self/fd/0", os.O_RDONLY), "dir fd": lambda: os.stat("x", dir_fd=0),
-            "utime": lambda: os.utime(own / "file"), "truncate": lambda: os.truncate(own / "no", 1),
-            "device": lambda: os.mknod(own / "d", 0o20600), "long": lambda: os.stat("/" + "x" * 5000),
-            "statfs": lambda: os.statvfs(own), "xattr": lambda: os.listxattr(own), "loop": lambda: os.stat(own / "l"),
-            "file/": lambda: os.stat(f"{own}/file/"), "file/x": lambda: os.stat(own / "file" / "x"),
-        })  # fmt: skip
+        round_of_requests(folder / "w", folder / "secret", number)
+
+
+def round_of_requests(own: Path, secret: Path, number: int) -> None:
+    outcomes({
+        "read": (own / "file").read_text, "secret": secret.read_text, "stat": lambda: os.stat(own),
+        "missing": lambda: os.stat(own / "no"), "list": lambda: os.listdir(own),
+        "make": lambda: (own / "new").write_text("x"), "link": lambda: os.link(own / "new", own / "hard"),
+        "rename": lambda: os.rename(own / "hard", own / f"moved{number}"), "unlink": lambda: os.unlink(own / "new"),
+        "sym": lambda: os.symlink("file", own / f"sym{number}"), "through": (own / f"sym{number}").read_text,
+        "up": lambda: os.stat(own / ".." / "secret"), "mkdir": lambda: os.mkdir(own / f"dir{number}"),
+        "rmdir": lambda: os.rmdir(own / f"dir{number}"), "chmod": lambda: os.chmod(own / "file", 0o600),
+        "own": lambda: opened("/proc/self/fd/0", os.O_RDONLY), "dir fd": lambda: os.stat("x", dir_fd=0),
+        "utime": lambda: os.utime(own / "file"), "truncate": lambda: os.truncate(own / "no", 1),
+        "device": lambda: os.mknod(own / "d", 0o20600), "long": lambda: os.stat("/" + "x" * 5000),
+        "statfs": lambda: os.statvfs(own), "xattr": lambda: os.listxattr(own), "loop": lambda: os.stat(own / "l"),
+        "file/": lambda: os.stat(f"{own}/file/"), "file/x": lambda: os.stat(own / "file" / "x"),
+    })  # fmt: skip
 
 
 @pytest.mark.parametrize("view", ["host", "child"])
