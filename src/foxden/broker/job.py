@@ -160,6 +160,8 @@ class Job:
         """Raises Refused unless the rules give `need` on the canonical path, and no protected name forbids it."""
         self.last = (place.path, need)
         rules = self.client.rules
+        if not place.path:
+            raise Refused("", need, EACCES, "it has no path that rules could speak of")
         if not rules.allows(place.path, need) and self.allowed != self.last:
             raise Refused(place.path, need)
         if need & CHANGE and rules.guards(place.path):

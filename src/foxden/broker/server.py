@@ -236,7 +236,7 @@ class Broker:
 
     def _do(self, client: Client, note: Notification, request: Request, allowed: tuple[str, int] | None) -> None:
         if client.view is None:
-            client.take_view(View.of_task(note.tid))
+            self._take_view(client, note)
         if request.flags & ~KNOWN_FLAGS.get(request.operation, 0xFFFF_FFFF):
             raise OSError(EINVAL, "flags")
         job = Job(client, client.have_view(), note, request, allowed)
@@ -251,6 +251,14 @@ class Broker:
         self._finish(client, note, request, result)
         if client.everything:
             self._tell_granted(client, note, request, job.last)
+
+    def _take_view(self, client: Client, note: Notification) -> None:
+        """A program's root, as its first call shows it."""
+        view = View.of_task(note.tid)
+        if not client.listener.is_valid(note.id):  # it may have been another's number by then
+            view.close()
+            raise Gone
+        client.take_view(view)
 
     def _finish(self, client: Client, note: Notification, request: Request, result: int | Given | Later) -> None:
         if isinstance(result, Given):

@@ -322,6 +322,8 @@ def test_descriptors_of_a_child_are_where_they_are_and_no_step_further(folder: P
             "dev fd": lambda: opened(f"/dev/fd/{granted}", os.O_RDONLY),
             "more than it had": lambda: opened(
                 f"/proc/self/fd/{os.open(folder / 'granted' / 'file', os.O_RDONLY)}", os.O_RDWR),
+            "memory": lambda: raw("fchownat", os.memfd_create("m"), b"", -1, -1, 0x1000),
+            "its stat": lambda: raw("newfstatat", os.memfd_create("m"), b"", bytes(256), 0x1000),
             "fd/..": lambda: os.stat(f"/proc/self/fd/{granted}/../secret"),
         })  # fmt: skip
 
@@ -332,7 +334,7 @@ def test_descriptors_of_a_child_are_where_they_are_and_no_step_further(folder: P
     assert got == {
         "relative": 5, "up and in": 5, "up": "EACCES", "outside": "EACCES", "not one": "EBADF",
         "not a folder": "ENOTDIR", "its own again": "opened", "dev fd": "opened", "more than it had": "EACCES",
-        "fd/..": "EACCES",
+        "fd/..": "EACCES", "memory": "EACCES", "its stat": 0,
     }  # fmt: skip
 
 
