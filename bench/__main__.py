@@ -6,9 +6,9 @@ import asyncio
 import inspect
 import sys
 
-from bench import cold, figures, ipc, launch, memory, network
+from bench import broker, cold, figures, ipc, launch, memory, network
 
-_PARTS = {"launch": launch, "ipc": ipc, "network": network, "cold": cold, "memory": memory}
+_PARTS = {"launch": launch, "broker": broker, "ipc": ipc, "network": network, "cold": cold, "memory": memory}
 
 
 def main(names: list[str]) -> int:

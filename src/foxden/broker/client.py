@@ -69,6 +69,7 @@ class Client:
         self.teller = Teller(sink)
         self.served = self.refused = 0
         self.stack_wait: StackWait | None = None
+        self.is_quick = not everything  # may its plain calls be answered the short way?
         self._without_stack: tuple[int, ...] = ()
         self._given: tuple[RuleList, ProtectedList] = ((), ())
 

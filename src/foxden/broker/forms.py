@@ -174,7 +174,7 @@ def signed_64(value: int) -> int:
 def open_need(flags: int) -> int:
     """What opening with these flags needs, but for the creation of a file."""
     if flags & os.O_PATH:
-        return STAT
+        return READ  # of what is handed over in its place: see opening
     mode = flags & os.O_ACCMODE
     need = 0
     if mode != os.O_WRONLY:  # 3 too: the kernel asks for both

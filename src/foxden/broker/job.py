@@ -121,10 +121,13 @@ class Job:
         gone = self.gone_or(error)
         if isinstance(gone, Gone):
             return gone
-        if error.path and self.client.rules.allows(error.path, STAT):
-            self.last = (error.path, need_of(self.request))
+        need = need_of(self.request)
+        if need & CHANGE and self.client.rules.guards(error.path):
+            return Refused(error.path, need, EACCES, "a protected name")
+        if error.path and self.client.rules.allows(error.path, need):
+            self.last = (error.path, need)
             return OSError(error.errno or ENOENT, written)
-        return Refused(error.path or written, need_of(self.request))
+        return Refused(error.path or written, need)
 
     def own(self, number: int) -> Place:
         """The child's own descriptor."""
@@ -157,6 +160,8 @@ class Job:
         """Raises Refused unless the rules give `need` on the canonical path, and no protected name forbids it."""
         self.last = (place.path, need)
         rules = self.client.rules
+        if not place.path:
+            raise Refused("", need, EACCES, "it has no path that rules could speak of")
         if not rules.allows(place.path, need) and self.allowed != self.last:
             raise Refused(place.path, need)
         if need & CHANGE and rules.guards(place.path):

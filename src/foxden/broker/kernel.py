@@ -21,6 +21,7 @@ _PAGE = 4096
 _FIRST = 256  # bytes: most paths end there
 STAT_SIZE = {"x86_64": 144, "aarch64": 128}.get(linux.ARCH, 144)
 STAT_IDS = {"x86_64": 28, "aarch64": 24}.get(linux.ARCH, 28)  # where st_uid lies; st_gid follows it
+STAT_MODE = {"x86_64": 24, "aarch64": 16}.get(linux.ARCH, 24)
 STATX_SIZE, STATX_IDS = 256, 20
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -128,6 +129,11 @@ def stat_bytes(fd: int) -> bytearray:
     buffer = (ctypes.c_char * STAT_SIZE)()
     _check(_at_call(_NUMBERS["newfstatat"], fd, b"", ctypes.addressof(buffer), _AT_EMPTY_PATH))
     return bytearray(buffer)
+
+
+def mode_of(words: bytearray) -> int:
+    """st_mode of a `struct stat`."""
+    return int.from_bytes(words[STAT_MODE : STAT_MODE + 4], "little")
 
 
 def statx_bytes(fd: int, sync: int, mask: int) -> bytearray:

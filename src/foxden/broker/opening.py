@@ -110,12 +110,12 @@ def _open_found(job: Job, place: Place, flags: int) -> Given | Later:
     kind = stat.S_IFMT(place.mode)
     if flags & os.O_CREAT and flags & os.O_EXCL:
         raise OSError(EEXIST, place.path)
-    if kind == stat.S_IFLNK and not (flags & os.O_PATH and flags & os.O_NOFOLLOW):
+    if kind == stat.S_IFLNK:
         raise OSError(ELOOP, place.path)
     if flags & os.O_DIRECTORY and kind != stat.S_IFDIR:
         raise OSError(ENOTDIR, place.path)
     if flags & os.O_PATH:
-        return _taken(place, flags)
+        return _path_only(place, flags, kind)
     if kind == stat.S_IFDIR and flags & os.O_CREAT:
         raise OSError(EISDIR, place.path)
     if kind in (stat.S_IFCHR, stat.S_IFBLK):
@@ -164,9 +164,11 @@ def _given(fd: int, flags: int) -> Given:
     return Given(fd, bool(flags & os.O_CLOEXEC))
 
 
-def _taken(place: Place, flags: int) -> Given:
-    fd, place.fd = place.fd, -1
-    return Given(fd, bool(flags & os.O_CLOEXEC))
+def _path_only(place: Place, flags: int, kind: int) -> Given | Later:
+    """O_PATH: the kernel hands over no such descriptor, so the child gets one that reads, which it may."""
+    if kind not in (stat.S_IFDIR, stat.S_IFREG):
+        raise OSError(errno.EOPNOTSUPP, place.path)
+    return reopen(f"/proc/self/fd/{place.fd}", place, flags & (os.O_DIRECTORY | os.O_CLOEXEC))
 
 
 # ---- the child's own descriptors
@@ -185,7 +187,7 @@ def _reopen_own(job: Job, place: Place, flags: int) -> Given | Later:
     if stat.S_ISSOCK(place.mode):
         raise OSError(_ENXIO, "a socket")
     if flags & os.O_PATH:
-        return _taken(place, flags)
+        return _path_only(place, flags, stat.S_IFMT(place.mode))
     return reopen(f"/proc/self/fd/{place.fd}", place, flags)
 
 

@@ -21,7 +21,6 @@ from foxden.launch.child_main import ChildActor, ChildContext
 from foxden.protocols.broker import PBroker, ProtectedTrees, Rules
 
 _QUEUE_MAX = 4096  # messages; beyond it acts are only counted
-_ROUNDS = 16  # of the loop before the parent is looked at again, while children keep it busy
 _PATH_MAX, _DETAIL_MAX = 4096, 1024
 
 
@@ -41,8 +40,9 @@ class BrokerChild(ChildActor, protocol=PBroker, side=Side.CHILD):
             ask_timeout_s=message.ask_timeout_s, everything=message.everything,
         )  # fmt: skip
 
-    def recv_set_rules(self, message: PBroker.SetRules) -> None:
-        self._have().set_rules(message.child_id, _pairs(message.rules), _trees(message.protected))
+    def recv_set_rules(self, message: PBroker.SetRules) -> PBroker.SetRules.Returns:
+        served = self._have().set_rules(message.child_id, _pairs(message.rules), _trees(message.protected))
+        return PBroker.SetRules.Returns(served=served)
 
     def recv_detach(self, message: PBroker.Detach) -> None:
         self._have().detach(message.child_id)
@@ -68,26 +68,21 @@ class BrokerChild(ChildActor, protocol=PBroker, side=Side.CHILD):
         broker, pipe = self._have(), self.process.pipe
         if pipe is None:
             raise RuntimeError("the child has not started: it has no pipe")
-        poll = select.poll()
-        poll.register(broker.fileno(), select.POLLIN)
-        while True:
-            poll.register(pipe.sock.fileno(), select.POLLIN | (select.POLLOUT if self._queue else 0))
-            wait = broker.timeout()
-            events = dict(poll.poll(-1 if wait < 0 else wait * 1000 + 1))
-            told = events.get(pipe.sock.fileno(), 0)
-            if told & ~select.POLLOUT:
-                pipe.step()
-            if told & select.POLLOUT:
-                self._tell()
-            for _ in range(_ROUNDS):
-                broker.step(0)
-                if not poll_now(broker):
-                    break
+        parent = pipe.sock.fileno()
+        writing = False
 
-    def _tell(self) -> None:
-        """One message: there is room for the largest when the socket says that there is any."""
-        if self._queue:
-            self.send(self._message(self._queue.popleft()))
+        def from_parent(event: int) -> None:
+            if event & ~select.EPOLLOUT:
+                pipe.step()
+            elif self._queue:  # room for the largest message, when the socket says that there is any
+                self.send(self._message(self._queue.popleft()))
+
+        broker.watch(parent, from_parent)
+        while True:
+            if bool(self._queue) is not writing:
+                writing = not writing
+                broker.watch_writing(parent, writing=writing)
+            broker.step()
 
     def _message(self, said: Act | Ask | Detached) -> PBroker.OnAct | PBroker.OnAsk | PBroker.OnDetached:
         match said:
@@ -100,11 +95,6 @@ class BrokerChild(ChildActor, protocol=PBroker, side=Side.CHILD):
             case Detached():
                 dropped = self._dropped.pop(said.child_id, 0)
                 return PBroker.OnDetached(**said._replace(untold=said.untold + dropped)._asdict())
-
-
-def poll_now(broker: Broker) -> bool:
-    """Does anything wait already?"""
-    return bool(select.select([broker.fileno()], [], [], 0)[0])
 
 
 def _pairs(rules: Rules) -> list[tuple[str, int]]:

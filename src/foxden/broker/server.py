@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 
-from foxden.broker import changing, looking, opening
+from foxden.broker import changing, looking, opening, quick
 from foxden.broker.client import Client, Pending, StackWait
 from foxden.broker.forms import KNOWN_FLAGS, Request, decode, forms_of, signed_64
 from foxden.broker.job import EACCES, EINVAL, ENOENT, Gone, Job
@@ -58,14 +58,16 @@ class Broker:
         self._forms = forms_of(linux.ARCH)
         self._epoll = select.epoll()
         self._waiting = Waiting()
-        self._epoll.register(self._waiting.fileno(), select.EPOLLIN)
         self._by_id: dict[int, Client] = {}
         self._by_fd: dict[int, Client] = {}
         self._pending: dict[int, Pending] = {}  # by token: asked, or at a helper
         self._token = 0
+        self._stack_waits: list[Client] = []
+        self._watched: dict[int, Callable[[int], None]] = {}
         self._flush_at = 0.0
         self._host = View.of_host()
         self._umask = os.umask(0)
+        self.watch(self._waiting.fileno(), lambda event: self._collect())
 
     # ---- children
 
@@ -98,11 +100,12 @@ class Broker:
 
     def set_rules(
         self, child_id: int, rules: Iterable[tuple[str, int]], protected: Iterable[tuple[str, Iterable[str]]] = ()
-    ) -> None:
-        """These and no others from now on; what is open stays open.  A child that is gone by now needs none."""
+    ) -> bool:
+        """These and no others from now on; what is open stays open.  False: there is no such child (any more)."""
         client = self._by_id.get(child_id)
         if client is not None:
             client.set_rules(tuple(rules), tuple((tree, tuple(names)) for tree, names in protected))
+        return client is not None
 
     def detach(self, child_id: int) -> None:
         """Answer it no more: from now on the kernel says ENOSYS."""
@@ -126,6 +129,8 @@ class Broker:
         for token in [token for token, pending in self._pending.items() if pending.client is client]:
             self._waiting.cancel(token)
             del self._pending[token]
+        if client.stack_wait is not None:
+            self._no_longer(client)
         self._epoll.unregister(client.listener.fd)
         del self._by_id[client.child_id], self._by_fd[client.listener.fd]
         client.close(keep=self._host)
@@ -147,24 +152,37 @@ class Broker:
 
     def timeout(self) -> float:
         """Seconds until something is due; negative: nothing is."""
-        due = [wait.deadline for client in self._by_id.values() if (wait := client.stack_wait) is not None]
+        if not (self._flush_at or self._pending or self._stack_waits):
+            return -1.0
+        due = [client.stack_wait.deadline for client in self._stack_waits if client.stack_wait is not None]
         due += [pending.deadline for pending in self._pending.values()]
         if self._flush_at:
             due.append(self._flush_at)
         return max(0.0, min(due) - monotonic()) if due else -1.0
 
+    def watch(self, fd: int, on_event: Callable[[int], None]) -> None:
+        """Have the loop also wait for this descriptor to be readable."""
+        self._watched[fd] = on_event
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def watch_writing(self, fd: int, *, writing: bool) -> None:
+        self._epoll.modify(fd, select.EPOLLIN | select.EPOLLOUT if writing else select.EPOLLIN)
+
     def step(self, timeout: float = -1.0) -> None:
         """Wait for at most `timeout` seconds (negative: as long as it takes), and serve one round."""
         own = self.timeout()
         wait = own if timeout < 0 else timeout if own < 0 else min(own, timeout)
+        others = []
         for fd, event in self._epoll.poll(wait, _ROUND_MAX):
             client = self._by_fd.get(fd)
             if client is None:
-                self._collect()
+                others.append((fd, event))
             elif event & select.EPOLLIN:
                 self._serve(client)
             else:
                 self._end(client)
+        for fd, event in others:  # last: who attaches could get the number of a listener whose event is still here
+            self._watched[fd](event)
         if own >= 0:
             self._tick(monotonic())
 
@@ -175,10 +193,17 @@ class Broker:
         client.served += 1
         wait = client.stack_wait
         if wait is not None and wait.key == _key(note):
-            client.stack_wait = None
+            self._no_longer(client)
             self._handle(client, note, client.read_stack())
-        else:
-            self._handle(client, note)
+            return
+        view = client.view
+        try:
+            if view is not None and client.is_quick and quick.answer(client, view, note):
+                return
+        except OSError as error:
+            client.listener.fail(note.id, error.errno or EACCES)
+            return
+        self._handle(client, note)
 
     def _handle(
         self,
@@ -211,7 +236,7 @@ class Broker:
 
     def _do(self, client: Client, note: Notification, request: Request, allowed: tuple[str, int] | None) -> None:
         if client.view is None:
-            client.take_view(View.of_task(note.tid))
+            self._take_view(client, note)
         if request.flags & ~KNOWN_FLAGS.get(request.operation, 0xFFFF_FFFF):
             raise OSError(EINVAL, "flags")
         job = Job(client, client.have_view(), note, request, allowed)
@@ -226,6 +251,14 @@ class Broker:
         self._finish(client, note, request, result)
         if client.everything:
             self._tell_granted(client, note, request, job.last)
+
+    def _take_view(self, client: Client, note: Notification) -> None:
+        """A program's root, as its first call shows it."""
+        view = View.of_task(note.tid)
+        if not client.listener.is_valid(note.id):  # it may have been another's number by then
+            view.close()
+            raise Gone
+        client.take_view(view)
 
     def _finish(self, client: Client, note: Notification, request: Request, result: int | Given | Later) -> None:
         if isinstance(result, Given):
@@ -313,6 +346,7 @@ class Broker:
         except OSError:
             return False
         client.stack_wait = StackWait(_key(note), note, refusal, operation, monotonic() + _STACK_S)
+        self._stack_waits.append(client)
         return True
 
     def _ask(
@@ -361,10 +395,10 @@ class Broker:
         self._flush_at = self._flush_at or monotonic() + _FLUSH_S
 
     def _tick(self, now: float) -> None:
-        for client in self._by_id.values():
+        for client in list(self._stack_waits):
             wait = client.stack_wait
             if wait is not None and wait.deadline <= now:
-                client.stack_wait = None
+                self._no_longer(client)
                 client.go_without_stack(wait.key)
                 if client.listener.is_valid(wait.note.id):  # it does not hear the signal
                     self._answer_refusal(client, wait.note, wait.refusal, wait.operation, ())
@@ -375,6 +409,10 @@ class Broker:
             self._flush_at = 0.0
             for client in self._by_id.values():
                 client.teller.flush()
+
+    def _no_longer(self, client: Client) -> None:
+        client.stack_wait = None
+        self._stack_waits.remove(client)
 
     def _overdue(self, token: int, pending: Pending, now: float) -> None:
         """No answer is a no; a helper goes on as long as somebody waits for it."""

@@ -21,7 +21,7 @@ from foxden.broker.tasks import Who
 _LINKS_MAX = 40
 _DEPTH_MAX = 512  # descriptors that a walk may hold at a time
 _FOUND = os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW
-_STRICT = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS
+STRICT = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS
 _ELOOP, _ENOENT, _ENOTDIR, _ENAMETOOLONG, _EMFILE = 40, 2, 20, 36, 24
 _OWN_DESCRIPTOR = re.compile(r"/(?:proc/(?:self|thread-self|(\d+))|dev)/fd/(\d{1,9})\Z")
 _STANDARD = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
@@ -121,7 +121,7 @@ class View:
         if not path.startswith("/"):
             return False
         try:
-            other = openat2(self.root, os.fsencode(path), _FOUND, _STRICT)
+            other = openat2(self.root, os.fsencode(path), _FOUND, STRICT)
         except OSError:
             return False
         try:
@@ -136,7 +136,7 @@ class View:
 
         Raises NotFound, OSError.
         """
-        if _is_plain(path):
+        if is_plain(path):
             try:
                 return self._find_parent(path, follow) if parent else self._find_plain(path, follow)
             except OSError as error:
@@ -146,12 +146,12 @@ class View:
 
     def _find_plain(self, path: str, follow: bool) -> Place:
         """No link lies on the way, nor, if it is to be followed, at the end: canonical as it is.  ELOOP: one does."""
-        fd = openat2(self.root, os.fsencode(path), os.O_PATH | os.O_CLOEXEC if follow else _FOUND, _STRICT)
+        fd = openat2(self.root, os.fsencode(path), os.O_PATH | os.O_CLOEXEC if follow else _FOUND, STRICT)
         return Place(path, -1, "", fd, os.fstat(fd).st_mode)
 
     def _find_parent(self, path: str, follow: bool) -> Place:
         folder, _, name = path.rpartition("/")
-        parent = openat2(self.root, os.fsencode(folder or "/"), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, _STRICT)
+        parent = openat2(self.root, os.fsencode(folder or "/"), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, STRICT)
         place = Place(path, parent, name, -1, 0)
         try:
             place.fd = os.open(name, _FOUND, dir_fd=parent)
@@ -302,7 +302,7 @@ def _open_held(tid: int, at: int, flags: int) -> int:
         raise OSError(9 if at >= 0 else _ENOENT, "no such descriptor") from None
 
 
-def _is_plain(path: str) -> bool:
+def is_plain(path: str) -> bool:
     """Absolute, and every component a name: no `.`, `..`, `//` or slash at the end."""
     return (
         path[:1] == "/"

@@ -5,8 +5,8 @@ Flow: child ready with a listener → attach → first call of a child → broke
 Source: Gecko's RemoteSandboxBroker; docs/concepts/broker.md.
 
     brokers.attach(host_or_child_id, listener, stacks, view=, rules=, protected=, errnos=, ask=, everything=)
-    brokers.set_rules(child_id, rules, protected)        # these and no others from now on
-    brokers.grant(child_id, "/path", "rw")               # and brokers.revoke(child_id, "/path")
+    await brokers.set_rules(child_id, rules, protected)  # these and no others, from when it returns
+    await brokers.grant(child_id, "/path", "rw")         # and await brokers.revoke(child_id, "/path")
     brokers.detach(child_id)                             # answer it no more
     brokers.on_act.append(function)                      # function(child_id, PBroker.OnAct), for each that is told
     brokers.ask = function                               # function(AskRecord) -> bool, on a thread of its own
@@ -18,13 +18,15 @@ is gone is ended, for nobody would judge its calls any more; the next call of an
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import select
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from foxden.errors import FoxdenError
+from foxden.errors import ChildCrashed, FoxdenError
+from foxden.ipc.aio import call
 from foxden.ipc.fields import Listener, StackPipe
 from foxden.ipc.schema import Side
 from foxden.parent.hosts import ChildHost, ChildParent
@@ -145,16 +147,16 @@ class Brokers:
         """Was this child's listener handed to a broker?  Only then will there be an OnDetached."""
         return child_id in self._handed
 
-    def set_rules(
+    async def set_rules(
         self, child_id: int, rules: Iterable[FileRule], protected: Iterable[tuple[str, Iterable[str]]] = ()
     ) -> None:
         """These and no others from now on; what was granted while running is gone, too."""
         attached = self._have(child_id)
         attached.rules, attached.granted = dict(PathRules.of(rules).by_path), {}
         attached.protected = _protected(protected)
-        self._send_rules(attached)
+        await self._send_rules(attached)
 
-    def grant(self, child_id: int, path: str, word: str) -> None:
+    async def grant(self, child_id: int, path: str, word: str) -> None:
         """Add a rule.  Raises FoxdenError: no such child, no absolute path, no such access."""
         attached = self._have(child_id)
         try:
@@ -162,15 +164,15 @@ class Brokers:
         except ValueError as error:
             raise FoxdenError(f"grant: {error}", hint="den.grant(child, '/an/absolute/path', 'r')") from None
         attached.granted[checked] = attached.granted.get(checked, Access.NONE) | access
-        self._send_rules(attached)
+        await self._send_rules(attached)
 
-    def revoke(self, child_id: int, path: str) -> None:
+    async def revoke(self, child_id: int, path: str) -> None:
         """Take back what `grant` gave; what is open stays open.  Raises FoxdenError: nothing was granted there."""
         attached = self._have(child_id)
         if attached.granted.pop(path, None) is None:
             given = ", ".join(attached.granted) or "none"
             raise FoxdenError(f"revoke: expected a path that was granted, got {path!r}", hint=f"granted: {given}")
-        self._send_rules(attached)
+        await self._send_rules(attached)
 
     def detach(self, child_id: int) -> None:
         """Answer it no more: the kernel says ENOSYS to all that it asks."""
@@ -182,9 +184,7 @@ class Brokers:
     def _have(self, child_id: int) -> _Attached:
         attached = self._attached.get(child_id)
         if attached is None:
-            raise FoxdenError(
-                f"child {child_id}: expected one that a broker serves", hint="it may have ended"
-            )
+            raise FoxdenError(f"child {child_id}: expected one that a broker serves", hint="it may have ended")
         return attached
 
     def _forget(self, child_id: int) -> None:
@@ -244,12 +244,14 @@ class Brokers:
         attached.let_go()
         self._handed.add(attached.child_id)
 
-    def _send_rules(self, attached: _Attached) -> None:
+    async def _send_rules(self, attached: _Attached) -> None:
+        """From when this returns they hold.  A broker that is gone took its children with it."""
         if self._host is not None:
             message = PBroker.SetRules(
                 child_id=attached.child_id, rules=attached.wire_rules(), protected=attached.protected
             )
-            self._host.root.send(message)
+            with contextlib.suppress(ChildCrashed):
+                await call(self._host.root, message)
 
     def _broker_ended(self, host: ChildHost) -> None:
         if self._host is host:

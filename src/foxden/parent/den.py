@@ -290,11 +290,11 @@ class Den(_Door):
 
         child: its pid, as in `processes()`.  Raises: FoxdenError.
         """
-        self._run(_soon(lambda: self._runtime.grant(child, path, access)))
+        self._run(self._runtime.grant(child, path, access))
 
     def revoke(self, child: int, path: str) -> None:
         """Take back what `grant` gave.  What the child has open stays open.  Raises: FoxdenError."""
-        self._run(_soon(lambda: self._runtime.revoke(child, path)))
+        self._run(self._runtime.revoke(child, path))
 
     def close(self) -> None:
         """End every process of the den.  A second call does nothing."""
@@ -357,11 +357,11 @@ class AsyncDen(_Door):
 
     async def grant(self, child: int, path: str, access: str = "r") -> None:
         """See Den.grant."""
-        await self._wait(_soon(lambda: self._runtime.grant(child, path, access)))
+        await self._wait(self._runtime.grant(child, path, access))
 
     async def revoke(self, child: int, path: str) -> None:
         """See Den.revoke."""
-        await self._wait(_soon(lambda: self._runtime.revoke(child, path)))
+        await self._wait(self._runtime.revoke(child, path))
 
     async def close(self) -> None:
         """See Den.close."""

@@ -285,13 +285,13 @@ class Runtime:
         """Start a child of any type, to be looked at and probed; it is given no work."""
         return await self.processes.launch(type_name, self.root_for(BY_NAME[type_name]), remote_type=remote_type)
 
-    def grant(self, child: int, path: str, word: str) -> None:
+    async def grant(self, child: int, path: str, word: str) -> None:
         """See Den.grant."""
-        self.brokers.grant(self.processes.child_id(child), path, word)
+        await self.brokers.grant(self.processes.child_id(child), path, word)
 
-    def revoke(self, child: int, path: str) -> None:
+    async def revoke(self, child: int, path: str) -> None:
         """See Den.revoke."""
-        self.brokers.revoke(self.processes.child_id(child), path)
+        await self.brokers.revoke(self.processes.child_id(child), path)
 
     def records(self) -> list[ProcessRecord]:
         return self.processes.records()

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from foxden.ipc.fields import ChildId, Errno, Listener, Name, Seconds, ShortText, Size, StackPipe, Token
-from foxden.ipc.schema import ToChild, ToParent
+from foxden.ipc.schema import Reply, ToChild, ToParent
 from foxden.protocols.process import PChildProcess
 
 PathText = Annotated[str, Meta(min_length=1, max_length=4096)]  # surrogateescape: a path is bytes
@@ -61,11 +61,14 @@ class PBroker(PChildProcess, number=15, ends=("default", "broker")):
         everything: bool = False  # tell of what is granted, too
 
     class SetRules(ToChild):
-        """These rules and no others from now on.  What a child has open stays open."""
+        """These rules and no others, from the reply on.  What a child has open stays open."""
 
         child_id: ChildId
         rules: Rules
         protected: ProtectedTrees = ()
+
+        class Returns(Reply):
+            served: bool  # False: this child is gone
 
     class Detach(ToChild):
         """Answer this child no more: all it asks for gets ENOSYS from the kernel."""

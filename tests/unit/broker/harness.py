@@ -34,7 +34,7 @@ from foxden.sandbox.syscall_numbers import NUMBERS
 CLONE_NEWUSER, CLONE_NEWNS, CLONE_NEWPID = 0x1000_0000, 0x0002_0000, 0x2000_0000
 DEADLINE_S = 20.0
 KNOWN = ", ".join(f'"{name}"' for name in FORMS if name in NUMBERS[linux.ARCH])
-_EXTRA = '"io_uring_setup", "kill", "chdir"'
+_EXTRA = '"io_uring_setup", "kill"'
 
 
 def program(notified: str = f"{KNOWN}, {_EXTRA}") -> bytes:
@@ -79,6 +79,11 @@ def outcomes(acts: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
     return {name: outcome(act) for name, act in acts.items()}
 
 
+def opened(path: str | os.PathLike[str], flags: int, mode: int = 0o777) -> str:
+    os.close(os.open(path, flags, mode))
+    return "opened"
+
+
 class Child:
     """A forked process under the filter.  `prepare` runs before the filter is on."""
 
@@ -88,14 +93,11 @@ class Child:
     ) -> None:  # fmt: skip
         self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         pipe = os.pipe() if stacks else (-1, -1)
-        if pid_namespace:
-            self.pid, pidfd = linux.fork_into(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID)
-            if self.pid:
-                os.close(pidfd)
-        else:
-            self.pid = os.fork()
+        self.pid = os.fork()
         if self.pid == 0:
             self.sock.close()
+            if pid_namespace:
+                _be_first()
             _be_child(theirs, function, filter or PROGRAM, prepare, pipe[1])
         theirs.close()
         self.stacks = pipe[0]
@@ -124,6 +126,17 @@ class Child:
         if "failed" in said:
             raise AssertionError(said["failed"])
         return said["value"]
+
+
+def _be_first() -> None:
+    """Go on as process 1 of namespaces of its own; the process between waits for it."""
+    uid, gid = os.getuid(), os.getgid()
+    linux.syscall("unshare", CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID)
+    write_ids(uid, gid)
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+        os._exit(0)
 
 
 def _be_child(
