@@ -39,6 +39,7 @@ def has_python_docs() -> bool:
 NEEDED = (
     Need("nginx-light", "tests and benchmarks load pages from a real server", lambda: has_program("nginx")),
     Need("bubblewrap", "benchmarks compare with it", lambda: has_program("bwrap")),
+    Need("uidmap", "own ids for the children of an ordinary user", lambda: has_program("newuidmap")),
     Need("python3-doc", "tests and benchmarks load its pages", has_python_docs),
     Need("ca-certificates", "https: the authorities that this system trusts", AUTHORITIES.is_file),
     Need("python3-venv", "make setup makes .venv with it", lambda: importlib.util.find_spec("ensurepip") is not None),

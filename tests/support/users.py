@@ -42,7 +42,8 @@ def run_as_ordinary(command: Sequence[str], *, timeout_s: float = 60) -> subproc
 
 
 def _has_user_namespaces() -> bool:
-    return not os.environ.get("FOXDEN_TEST_NO_USERNS") and check_system.has_user_namespaces()
+    emulated = os.environ.get("FOXDEN_TEST_NO_USERNS") or "userns" in os.environ.get("FOXDEN_TEST_EMULATE", "")
+    return not emulated and check_system.has_user_namespaces()
 
 
 def _has_landlock() -> bool:
@@ -60,6 +61,7 @@ FEATURES: dict[str, tuple[str, Callable[[], bool]]] = {
     "seccomp": ("seccomp filters with a listener", check_system.has_seccomp_filters),
     "nginx": ("nginx (Debian: nginx-light)", _program("nginx")),
     "bwrap": ("bwrap (Debian: bubblewrap)", _program("bwrap")),
+    "uidmap": ("newuidmap (Debian: uidmap)", _program("newuidmap")),
     "curl": ("curl (Debian: curl)", _program("curl")),
     "openssl": ("openssl (Debian: openssl)", _program("openssl")),
     "python_docs": ("Python's documentation (Debian: python3-doc)", check_system.has_python_docs),
@@ -72,6 +74,7 @@ needs_landlock = pytest.mark.needs("landlock")
 needs_seccomp = pytest.mark.needs("seccomp")
 needs_nginx = pytest.mark.needs("nginx")
 needs_bwrap = pytest.mark.needs("bwrap")
+needs_uidmap = pytest.mark.needs("uidmap")
 needs_curl = pytest.mark.needs("curl")
 needs_openssl = pytest.mark.needs("openssl")
 needs_python_docs = pytest.mark.needs("python_docs")

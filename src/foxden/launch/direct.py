@@ -18,7 +18,7 @@ from typing import NamedTuple, NoReturn
 import msgspec
 
 from foxden.errors import LaunchFailed
-from foxden.launch import control, program
+from foxden.launch import control, early, emulate, program
 from foxden.launch.program import Call
 from foxden.model.enforcement import Enforcement
 from foxden.sandbox import enforce, linux, namespaces
@@ -58,6 +58,7 @@ def start(
 ) -> Ready:
     """Raises OSError when the kernel refuses the namespaces, LaunchFailed when a step of the sandbox fails."""
     namespaces.remember_ids()
+    emulate.apply(early.emulated_kernel())
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid, pidfd = linux.fork_into(plan.namespaces if namespaces_given else 0, own_child=True)
     if pid == 0:
@@ -104,6 +105,7 @@ def end(ready: Ready) -> None:
 
 def _be_child(plan: SandboxPlan, call: Call, sock: socket.socket, given: bool, abi: int) -> NoReturn:
     try:
+        emulate.in_child(plan.namespaces if given else 0)
         keep = {sock.fileno(), *(fd for fd in call.streams if fd >= 0)}
         applied = enforce.apply(
             plan, namespaces_given=given, own_uid=-1, keep_fds=keep, landlock_abi_limit=abi

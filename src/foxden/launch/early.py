@@ -12,8 +12,7 @@ import socket
 from typing import NamedTuple
 
 from foxden.launch import interpreter
-
-_EMULATED = {"1": "no-userns"}  # FOXDEN_TEST_NO_USERNS → launch/emulate
+from foxden.sandbox import subordinate
 
 
 class Begun(NamedTuple):
@@ -28,15 +27,26 @@ _begun: dict[str, Begun] = {}
 
 
 def emulated_kernel() -> str:
-    """What the starter and the fork servers take away from themselves, and from all that come from them."""
-    if os.environ.get("MOZ_ASSUME_USER_NS") == "0":
-        return "no-userns"
-    return _EMULATED.get(os.environ.get("FOXDEN_TEST_NO_USERNS", ""), "")
+    """What the starter and the fork servers take away from themselves, and from all that come from them: words.
+
+    FOXDEN_TEST_EMULATE holds words of launch/emulate, joined by commas; FOXDEN_TEST_NO_USERNS=1 and
+    MOZ_ASSUME_USER_NS=0 are one of them.
+    """
+    no_namespaces = os.environ.get("MOZ_ASSUME_USER_NS") == "0" or os.environ.get("FOXDEN_TEST_NO_USERNS") == "1"
+    words = os.environ.get("FOXDEN_TEST_EMULATE", "")
+    return ",".join(filter(None, (words, "no-userns" if no_namespaces else "")))
+
+
+def subordinate_ids() -> str:
+    """The range of ids that an ordinary user may give to children, as a word; root needs none."""
+    found = subordinate.find().range if os.getuid() else None
+    return found.word() if found else ""
 
 
 def begin(*families: str) -> None:
     """Make fork servers of these families.  What cannot be made now will fail again, and loudly, when it is needed."""
-    words = interpreter.BootWords("forkserver", "", emulated_kernel(), interpreter.library_path())
+    path = interpreter.library_path()
+    words = interpreter.BootWords("forkserver", "", emulated_kernel(), path, ids=subordinate_ids())
     for family in families:
         _begun[family] = make(words.for_family(family))
 

@@ -17,19 +17,22 @@ from foxden.ipc.actor import Actor
 from foxden.ipc.blocking import BlockingLoop, BlockingPipe
 from foxden.ipc.fields import PidFd
 from foxden.ipc.schema import Side
-from foxden.launch import child_main, emulate, interpreter
-from foxden.model.process_types import Family, RemoteType, child_rows, family_of
+from foxden.launch import child_main, emulate, interpreter, own_ids
+from foxden.model.process_types import KEEP_CALLERS_IDS, Family, RemoteType, child_rows, family_of
 from foxden.protocols.forkserver import PForkServer
-from foxden.sandbox import linux, namespaces, seccomp
+from foxden.sandbox import capabilities, linux, namespaces, seccomp
+from foxden.sandbox.subordinate import parse_word
 
 
 class ForkServerChild(Actor, protocol=PForkServer, side=Side.CHILD):
-    def __init__(self, modules: dict[str, str]) -> None:
+    def __init__(self, modules: dict[str, str], entering: own_ids.Entering | None = None, no_ids: str = "") -> None:
         self._modules = modules  # process type → child module
+        self._entered = entering is not None  # in a user namespace of its own: children without one inherit rights
+        self._no_ids = entering.finish() if entering is not None else no_ids
 
     def recv_init(self, message: PForkServer.Init) -> None:
         """Take the family's filter: every child inherits it below its own."""
-        if message.plan.filter:
+        if message.plan.filter and seccomp.is_available():  # without filters no child is whole: each says so itself
             linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
             seccomp.load(message.plan.filter, spec_allow=message.plan.spec_allow)
 
@@ -37,8 +40,8 @@ class ForkServerChild(Actor, protocol=PForkServer, side=Side.CHILD):
         module = self._modules.get(message.process_type)
         if module is None:
             return PForkServer.Fork.Returns(pid=0, errno=22)  # EINVAL: not of this family
-        own_ids = bool(message.uid) and bool(message.flags & namespaces.CLONE_NEWUSER)
-        gate = os.pipe() if own_ids else None
+        wanted = bool(message.uid) and bool(message.flags & namespaces.CLONE_NEWUSER)
+        gate = os.pipe() if wanted and not self._no_ids else None
         try:
             pid, pidfd = linux.fork_into(message.flags)
         except OSError as error:
@@ -46,26 +49,33 @@ class ForkServerChild(Actor, protocol=PForkServer, side=Side.CHILD):
             return PForkServer.Fork.Returns(pid=0, errno=error.errno or 0)
         if pid == 0:
             self._be_child(module, message, gate)
-        if gate is not None:
-            _open_gate(gate, pid, message.uid)
-        return PForkServer.Fork.Returns(pid=pid, errno=0, pidfd=PidFd(pidfd))
+        kept = _open_gate(gate, pid, message.uid) if gate is not None else self._no_ids if wanted else ""
+        return PForkServer.Fork.Returns(pid=pid, errno=0, pidfd=PidFd(pidfd), kept_ids=kept)
 
     def _be_child(self, module: str, message: PForkServer.Fork, gate: tuple[int, int] | None) -> NoReturn:
         uid = _pass_gate(gate, message.uid) if gate is not None else -1
+        if self._entered and not message.flags & namespaces.CLONE_NEWUSER:
+            capabilities.give_up()  # rights over the range of ids are this server's, not its children's
+        emulate.in_child(message.flags)
         child_main.run(module, message.endpoint.detach(), message.log.detach(), own_uid=uid)
 
 
-def _open_gate(gate: tuple[int, int], pid: int, uid: int) -> None:
-    """Map the child's ids, which only root may do and only from outside, and let it go on."""
+def _open_gate(gate: tuple[int, int], pid: int, uid: int) -> str:
+    """Map the child's ids, which only who has rights over them may do and only from outside, and let it go on.
+
+    Returns why it keeps ours, where such ids are not to be had; empty: it has its own.
+    """
     reader, writer = gate
     os.close(reader)
     try:
         namespaces.map_ids_of(pid, uid)
         os.write(writer, b"m")
-    except OSError:
-        os.write(writer, b"-")  # such ids are not to be had here: it keeps ours
+    except OSError as error:
+        os.write(writer, b"-")
+        return f"mapping id {uid}: {error.strerror}"
     finally:
         os.close(writer)
+    return ""
 
 
 def _pass_gate(gate: tuple[int, int], uid: int) -> int:
@@ -79,6 +89,16 @@ def _pass_gate(gate: tuple[int, int], uid: int) -> int:
 def _close(gate: tuple[int, int] | None) -> None:
     for fd in gate or ():
         os.close(fd)
+
+
+def _enter(ids: str, family: Family) -> tuple[own_ids.Entering | None, str]:
+    """Begin to take the range of ids; or why not."""
+    if not ids or family in KEEP_CALLERS_IDS:
+        return None, ""
+    try:
+        return own_ids.Entering(parse_word(ids)), ""
+    except OSError as error:
+        return None, str(error)
 
 
 def modules_of(family: Family) -> dict[str, str]:
@@ -96,12 +116,14 @@ def main(words: interpreter.BootWords) -> None:
     linux.set_process_name(f"foxden-{words.family}")
     emulate.apply(words.emulate)
     namespaces.remember_ids()
-    modules = modules_of(Family(words.family))
+    family = Family(words.family)
+    entering, no_ids = _enter(words.ids, family)
+    modules = modules_of(family)
     for module in sorted(set(modules.values())):
         importlib.import_module(module).prewarm()
     child_main.prewarm()
     sock = socket.socket(fileno=interpreter.IPC_FD)
-    pipe = BlockingPipe(sock, ForkServerChild(modules), peer="the parent")
+    pipe = BlockingPipe(sock, ForkServerChild(modules, entering, no_ids), peer="the parent")
     loop = BlockingLoop()
     loop.add(pipe)
     gc.collect()

@@ -17,8 +17,8 @@ _HIGHEST_FD = (1 << 31) - 1
 EXIT_NOT_STARTED = 70  # EX_SOFTWARE: the interpreter could not be executed, or failed at once
 
 _BOOT = (
-    "import sys; role, family, emulate, when, *path = sys.argv[1:]; sys.path += path; "
-    "from foxden.launch import interpreter; interpreter.main(role, family, emulate, when, path)"
+    "import sys; role, family, emulate, when, ids, *path = sys.argv[1:]; sys.path += path; "
+    "from foxden.launch import interpreter; interpreter.main(role, family, emulate, when, ids, path)"
 )
 
 
@@ -30,6 +30,7 @@ class BootWords(NamedTuple):
     emulate: str  # `launch/emulate`: a lesser kernel, for tests; empty: none
     path: tuple[str, ...]  # where foxden and its libraries lie; comes after the standard library
     eager: bool = True  # load everything at once; False: when the first message has come
+    ids: str = ""  # `sandbox/subordinate.Range`: ids that children can be given; empty: none
 
     def for_family(self, family: str, *, eager: bool = True) -> BootWords:
         return self._replace(role="forkserver", family=family, eager=eager)
@@ -37,7 +38,7 @@ class BootWords(NamedTuple):
     def arguments(self) -> list[str]:
         options = ["-I", "-S", "-B", "-X", "utf8"]
         when = "at-once" if self.eager else "when-asked"
-        return [sys.executable, *options, "-c", _BOOT, self.role, self.family, self.emulate, when, *self.path]
+        return [sys.executable, *options, "-c", _BOOT, self.role, self.family, self.emulate, when, self.ids, *self.path]
 
 
 def library_path() -> tuple[str, ...]:
@@ -80,10 +81,12 @@ def _raise_above(fd: int, floor: int) -> int:
 
 def spawn(words: BootWords, endpoint: int, log: int) -> int:
     """Start a fresh interpreter as a child of the calling thread; returns its pid.  Raises OSError."""
-    high = [_raise_above(fd, IPC_FD) for fd in (endpoint, log)]
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)  # here, so that an error names it
+    high = [_raise_above(fd, IPC_FD) for fd in (endpoint, log, null)]
+    os.close(null)
     try:
         actions = [
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0),
+            (os.POSIX_SPAWN_DUP2, high[2], 0),
             (os.POSIX_SPAWN_DUP2, high[1], 1),
             (os.POSIX_SPAWN_DUP2, high[1], 2),
             (os.POSIX_SPAWN_DUP2, high[0], IPC_FD),
@@ -95,13 +98,13 @@ def spawn(words: BootWords, endpoint: int, log: int) -> int:
             os.close(fd)
 
 
-def main(role: str, family: str, emulate: str, when: str, path: list[str]) -> None:
+def main(role: str, family: str, emulate: str, when: str, ids: str, path: list[str]) -> None:
     """First code of ours in a fresh interpreter."""
     os.closerange(IPC_FD + 1, _HIGHEST_FD)  # what the caller made inheritable is none of ours
     os.set_inheritable(IPC_FD, False)
     if when == "when-asked":
         _wait_for_word()
-    words = BootWords(role, family, emulate, tuple(path))
+    words = BootWords(role, family, emulate, tuple(path), ids=ids)
     if role == "starter":
         from foxden.launch import starter
 

@@ -40,6 +40,18 @@ class ServerGone(LaunchFailed):
     """The starter or a fork server ended before it answered.  Another one is started when asked again."""
 
 
+class NamespacesRefused(SandboxUnavailable):
+    """The kernel gave no namespaces at all.  `errno`: what it said."""
+
+    def __init__(self, process_type: str, errno: int) -> None:
+        super().__init__(
+            f"{process_type}: expected new namespaces, the kernel refused them: {os.strerror(errno)}",
+            layers=("namespaces",),
+            hint="`foxden support` says what to change; --allow-partial namespaces,root,network,limits accepts it",
+        )
+        self.errno = errno
+
+
 class StarterParent(Actor, protocol=PStarter, side=Side.PARENT):
     """The parent's end of the starter."""
 
@@ -84,6 +96,7 @@ class Forked:
     pid: int
     pidfd: int
     log: socket.socket
+    kept_ids: str = ""  # why it has not the uid that was asked for; empty: it has
 
 
 class Launcher:
@@ -95,7 +108,8 @@ class Launcher:
     def __init__(self, server_plan: Callable[[Family], SandboxPlan], *, emulate: str = "") -> None:
         """`server_plan`: what the fork server of a family puts on itself."""
         self._plan_of = server_plan
-        self._words = interpreter.BootWords("starter", "", emulate, interpreter.library_path())
+        ids = early.subordinate_ids()
+        self._words = interpreter.BootWords("starter", "", emulate, interpreter.library_path(), ids=ids)
         self._starter: Server | None = None
         self._servers: dict[Family, Server] = {}
         self._starting: dict[Family, asyncio.Task[Server]] = {}
@@ -223,7 +237,7 @@ class Launcher:
             endpoint.close()
             log.close()
         self._handed_out.add(reply.pid)
-        return Forked(reply.pid, reply.pidfd.detach(), log_ours)
+        return Forked(reply.pid, reply.pidfd.detach(), log_ours, reply.kept_ids)
 
     def processes(self) -> list[Server]:
         """Live servers, the starter first."""
@@ -284,12 +298,7 @@ def _end_unwanted(answer: asyncio.Future[Any]) -> None:
 
 def _refused(process_type: str, flags: int, errno: int) -> Exception:
     if flags and errno in (1, 22, 28, 38):  # EPERM, EINVAL, ENOSPC, ENOSYS: what kernels say to namespaces
-        return SandboxUnavailable(
-            f"{process_type}: expected new namespaces, the kernel refused them: {os.strerror(errno)}",
-            layers=("namespaces",),
-            hint="allow unprivileged user namespaces (sysctl user.max_user_namespaces, AppArmor, container "
-            "runtime), or accept the loss with --allow-partial namespaces,root,network,limits",
-        )
+        return NamespacesRefused(process_type, errno)
     return LaunchFailed(f"{process_type}: the fork failed: {os.strerror(errno)}")
 
 

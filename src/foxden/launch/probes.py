@@ -14,6 +14,7 @@ import socket
 import tempfile
 from collections.abc import Callable
 
+from foxden.launch import kernel_probes
 from foxden.protocols.process import PChildProcess
 from foxden.sandbox import linux
 
@@ -84,6 +85,12 @@ def _kill(pid: str) -> str:
     return "may signal it"
 
 
+def _signal_thread(pid: str) -> str:
+    own = os.getpid()
+    linux.syscall("tgkill", int(pid or own), int(pid or own), 0)
+    return "may signal it"
+
+
 def _ptrace(pid: str) -> str:
     linux.syscall("ptrace", 0x4206, int(pid), 0, 0)  # PTRACE_SEIZE
     return "attached"
@@ -150,6 +157,7 @@ PROBES: dict[str, Probe] = {
     "fork": _fork,
     "exec": _exec,
     "kill": _kill,
+    "signal-thread": _signal_thread,
     "ptrace": _ptrace,
     "unshare-user": _call("unshare", 0x1000_0000),
     "mount": _call("mount", b"none", b"/", b"tmpfs", 0, 0),
@@ -174,6 +182,10 @@ PROBES: dict[str, Probe] = {
 }
 
 
+# Asked of a child without a sandbox: what the kernel can do, not what a sandbox refuses.
+_OF_THE_KERNEL: dict[str, Probe] = {"kernel-notify": kernel_probes.notify}
+
+
 def _raw(number: int) -> int:
     libc = ctypes.CDLL(None, use_errno=True)
     result: int = libc.syscall(ctypes.c_long(number))
@@ -185,7 +197,7 @@ def _raw(number: int) -> int:
 
 def run(message: PChildProcess.RunProbe) -> PChildProcess.RunProbe.Returns:
     """Try the act and say what it got."""
-    probe = PROBES.get(message.probe)
+    probe = PROBES.get(message.probe) or _OF_THE_KERNEL.get(message.probe)
     if probe is None:
         return PChildProcess.RunProbe.Returns(succeeded=False, errno=0, detail=f"no probe named {message.probe}")
     try:

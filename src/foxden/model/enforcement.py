@@ -8,7 +8,7 @@ Source: shared vocabulary FULL / PARTIAL / NONE, after rust-landlock's Restricti
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Annotated
 
 import msgspec
@@ -52,6 +52,11 @@ class Enforcement(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
         """The layers that were asked for, with what came of them."""
         pairs = ((layer, getattr(self, layer.value)) for layer in Layer)
         return tuple((layer, status) for layer, status in pairs if status is not None)
+
+    def replaced(self, known: Mapping[Layer, LayerStatus]) -> Enforcement:
+        """The same, with what is known better of layers that were asked for."""
+        better = {layer.value: status for layer, status in known.items() if getattr(self, layer.value) is not None}
+        return msgspec.structs.replace(self, **better)
 
     def missing(self) -> tuple[Layer, ...]:
         """Layers that are not FULL."""

@@ -98,6 +98,10 @@ SERVER_POLICIES: dict[Family, str] = {
     Family.BROKER: "forkserver-broker",
 }
 
+# Families whose processes keep the caller's ids: a program works on the user's own files, and the broker opens them and
+# reads the memory of children with other ids, which only their namespaces' owner may.
+KEEP_CALLERS_IDS: frozenset[Family] = frozenset({Family.PLUGIN, Family.BROKER})
+
 # The family of a content process depends on what it may hold.
 _CONTENT_FAMILIES: dict[RemoteType, Family] = {
     RemoteType.WEB: Family.WEB,

@@ -24,7 +24,7 @@ from foxden.ipc.fields import Endpoint, Listener, StackPipe
 from foxden.ipc.pipe import make_pair
 from foxden.launch.childlog import ChildLog
 from foxden.launch.launcher import Forked
-from foxden.model.enforcement import Enforcement
+from foxden.model.enforcement import Enforcement, Layer, LayerStatus
 from foxden.model.process_types import ProcessType, RemoteType
 from foxden.protocols.process import PChildProcess
 
@@ -109,8 +109,10 @@ class ChildHost:
         root.host = self
         self.state = State.UNLAUNCHED
         self.enforcement: Enforcement | None = None
+        self.lost: dict[Layer, LayerStatus] = {}  # what the fork itself did not get, and why: the child cannot know
         self.pid = 0
         self.denials: Denials | None = None  # who keeps a record of what it did wrong
+        self.kept_ids = ""  # why it has the caller's ids; empty: it has a uid and gid of its own
         self.peers = {0}  # children that it was ever given an endpoint to, the parent (0) among them
         self.started_at = time.monotonic()
         loop = asyncio.get_running_loop()
@@ -179,11 +181,12 @@ class ChildHost:
     def became_ready(self, message: PChildProcess.Ready) -> None:
         if self.state is State.LAUNCHING:
             self.state = State.READY
-            self.enforcement = message.enforcement
-            _tell(self, f"is ready: level {self.level}, {message.enforcement.summary()}")
+            enforcement = message.enforcement.replaced(self.lost)
+            self.enforcement = enforcement
+            _tell(self, f"is ready: level {self.level}, {enforcement.summary()}")
             if message.listener is not None:
                 self.on_listener(self, message.listener, message.stacks)
-            self._ready.set_result(message.enforcement)
+            self._ready.set_result(enforcement)
 
     def failed(self, error: LaunchFailed) -> None:
         if not self._ready.done():

@@ -14,17 +14,19 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from foxden.errors import FoxdenError, LaunchFailed, SandboxUnavailable
-from foxden.launch.launcher import Forked, Launcher, ServerGone
+from foxden.launch.launcher import Forked, Launcher, NamespacesRefused, ServerGone
 from foxden.model.enforcement import Enforcement, Layer, LayerStatus, Status
 from foxden.model.process_types import BY_NAME, ProcessType, RemoteType, family_of
 from foxden.model.records import ProcessRecord
 from foxden.observe.filters import filters_on
 from foxden.observe.memory import memory_bytes
 from foxden.parent.hosts import ChildHost, ChildParent, OnListener, State
+from foxden.parent.own_ids import OwnIds
 from foxden.parent.plans import Plans
 from foxden.parent.prefs import Prefs
 from foxden.parent.temporaries import Temporaries
 from foxden.protocols.process import PChildProcess
+from foxden.sandbox.losses import loss
 from foxden.sandbox.plan import SandboxPlan
 
 if TYPE_CHECKING:
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 
 _READY_TIMEOUT_S = 20.0
 _TOLD_WITHIN_S = 5.0
-_OWN_UID_BASE = 0x7000_0000  # above every range in use: systemd-nspawn's ends at 0x6fffffff
 
 
 class ProcessManager:
@@ -41,6 +42,7 @@ class ProcessManager:
     def __init__(self, launcher: Launcher, plans: Plans, prefs: Prefs, accepted: Iterable[Layer]) -> None:
         self._launcher, self._plans, self._prefs = launcher, plans, prefs
         self._accepted = frozenset(accepted)
+        self._uids = OwnIds()
         self._hosts: dict[int, ChildHost] = {}
         self._late: dict[int, ChildHost] = {}
         self._next_id = 1
@@ -126,9 +128,10 @@ class ProcessManager:
         host = self._make_host(row, None, root, plan)
         try:
             endpoint = host.begin(None)
-            host.attach(
-                await self._launcher.fork(row.family, type_name, endpoint, flags=plan.namespaces, uid=self._uid(host))
-            )
+            uid = self._uids.take(host, plan, row.family)
+            forked = await self._launcher.fork(row.family, type_name, endpoint, flags=plan.namespaces, uid=uid)
+            host.kept_ids = host.kept_ids or forked.kept_ids
+            host.attach(forked)
         except BaseException:
             host.abandon()
             raise
@@ -143,14 +146,10 @@ class ProcessManager:
                 return task.result()
         return None
 
-    def _uid(self, host: ChildHost) -> int:
-        """A uid for this child alone, as root.  A program keeps its caller's: it works on the caller's files."""
-        return _OWN_UID_BASE + host.child_id if os.getuid() == 0 and host.row.name != "plugin" else 0
-
     async def _fork(self, host: ChildHost, plan: SandboxPlan, judge: bool) -> None:
         """Fork into the plan's namespaces, or without them where that loss is accepted."""
         family = family_of(host.row, host.remote_type)
-        uid = self._uid(host)
+        uid = self._uids.take(host, plan, family)
 
         async def fork(flags: int, uid: int) -> Forked:
             endpoint = host.begin(self._launch_message(host, plan, namespaces_given=bool(flags) or not plan.namespaces))
@@ -161,10 +160,13 @@ class ProcessManager:
                 forked = await fork(plan.namespaces, uid)
             except ServerGone:
                 forked = await fork(plan.namespaces, uid)  # the next one; on a pipe that nobody had before
-        except SandboxUnavailable as error:
+        except NamespacesRefused as error:
             if judge and not self._accepted.issuperset(_LOST_WITHOUT_NAMESPACES):
                 raise _not_accepted(error, self._accepted) from None
+            host.lost[Layer.NAMESPACES] = loss("namespaces-refused", error.errno)
             forked = await fork(0, 0)
+            host.kept_ids = "it has no user namespace"
+        host.kept_ids = host.kept_ids or forked.kept_ids
         host.attach(forked)
 
     def _launch_message(self, host: ChildHost, plan: SandboxPlan, *, namespaces_given: bool) -> PChildProcess.Launch:
@@ -184,6 +186,8 @@ class ProcessManager:
             return ""
         try:
             return self._temporaries.of(host.child_id)
+        except FileNotFoundError:
+            return ""  # a container in which nothing can be written: its children write nothing either
         except OSError as error:
             raise LaunchFailed(f"{host}: no directory for its temporary files: {error}") from error
 

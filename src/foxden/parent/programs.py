@@ -34,6 +34,7 @@ from foxden.protocols.broker import PBroker
 from foxden.protocols.plugin import PPlugin
 from foxden.sandbox.grants import Grants
 from foxden.sandbox.paths import AbsPath, Access, FileRule
+from foxden.sandbox.plan import SandboxPlan
 from foxden.sandbox.program import ProgramBase, ProgramPlan
 from foxden.sandbox.program_base import load_base
 
@@ -123,6 +124,11 @@ class Programs:
         )  # fmt: skip
         self._processes.keep_forked("plugin", ProgramParent, base.plan, _KEPT)
         return self._start(host, request)
+
+    def bare_plan(self) -> SandboxPlan:
+        """What every program gets, before anything is granted to it."""
+        base = self._base("plugin")
+        return program_view.view_for(base, Grants(), ("/bin/true",), cwd="/", designate=False).sandbox
 
     def _base(self, name: str) -> ProgramBase:
         if name not in self._bases:

@@ -18,13 +18,16 @@ class Temporaries:
     """Of one den.  The den's directory is held locked for as long as the den lives."""
 
     def __init__(self) -> None:
-        self._base = os.path.join(tempfile.gettempdir(), f"foxden-{os.getuid()}")
+        self._base = ""
         self._den = ""
         self._lock = -1
         self._made: dict[int, str] = {}
 
     def of(self, child_id: int) -> str:
-        """The directory of this child, made when first asked for.  Raises OSError."""
+        """The directory of this child, made when first asked for.
+
+        Raises OSError: FileNotFoundError where there is no place for temporary files at all.
+        """
         if child_id in self._made:
             return self._made[child_id]
         if not self._den:
@@ -39,6 +42,7 @@ class Temporaries:
         return self._made.get(child_id, "")
 
     def _begin(self) -> None:
+        self._base = os.path.join(tempfile.gettempdir(), f"foxden-{os.getuid()}")
         _make_private(self._base)
         self.sweep()
         den = tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=self._base)

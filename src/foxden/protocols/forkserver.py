@@ -51,9 +51,10 @@ class PForkServer(Protocol, number=3, ends=("default", "forkserver")):
         flags: CloneFlags  # CLONE_NEW* bits; 0: none
         endpoint: Endpoint
         log: Endpoint  # what the child writes to its standard output and error
-        uid: Uid = 0  # as root: a uid and gid for this child alone; 0: keep ours
+        uid: Uid = 0  # a uid and gid for this child alone; 0: keep ours
 
         class Returns(Reply):
             pid: Pid  # 0: the kernel refused, see errno
             errno: Errno
             pidfd: PidFd | None = None
+            kept_ids: Annotated[str, Meta(max_length=512)] = ""  # why the child keeps our ids, where others were asked

@@ -124,7 +124,8 @@ def _landlock(resolved: ResolvedPolicy, reads: tuple[FileRule, ...]) -> Landlock
 
 
 def _limits(resolved: ResolvedPolicy) -> tuple[Limit, ...]:
-    """Core dumps are always off: a dump would hold what the sandbox keeps in.
+    """Core dumps are always off: a dump would hold what the sandbox keeps in.  Where the core pattern is a program, the
+    kernel takes 0 for no limit, and only 1 for none at all (fs/coredump.c).
 
     Tasks are counted by uid, so that limit is only asked for where the child gets a user namespace of its own.
     """
@@ -134,4 +135,4 @@ def _limits(resolved: ResolvedPolicy) -> tuple[Limit, ...]:
         for key, name in _RLIMITS.items()
         if key in resolved.limits and (own_ids or key != "tasks")
     ]
-    return (Limit("core", 0), *named)
+    return (Limit("core", 1), *named)

@@ -25,7 +25,18 @@ def drop_all() -> None:
             if error.errno != 1:  # EPERM: not in a namespace of its own; the bounding set of others stays
                 raise
             break
+    give_up()
+
+
+def give_up() -> None:
+    """Empty the effective, permitted and inheritable sets, and leave the bounding set.  Raises OSError."""
     linux.syscall("capset", struct.pack("=Ii", _VERSION_3, 0), bytes(24))
+
+
+def keep_only(*kept: int) -> None:
+    """Give up all but these, by number, in the effective and permitted sets.  Raises OSError."""
+    bits = sum(1 << number for number in kept)
+    linux.syscall("capset", struct.pack("=Ii", _VERSION_3, 0), struct.pack("=6I", bits, bits, 0, 0, 0, 0))
 
 
 def held() -> int:

@@ -7,6 +7,7 @@ Source: architecture.md "Layers of one child"; the order matters and is the orde
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Callable
@@ -15,16 +16,19 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from foxden.model.enforcement import Enforcement, LayerStatus, Status
-from foxden.sandbox import capabilities, landlock, limits, linux, namespaces, private, rights, seccomp
+from foxden.sandbox import capabilities, landlock, limits, linux, namespaces, private, rights, seccomp, signals
+from foxden.sandbox.losses import loss
 from foxden.sandbox.plan import LandlockPlan, LandlockRule, SandboxPlan
 
 T = TypeVar("T")
 _EBUSY = 16
-_NO_LISTENER = LayerStatus(
-    Status.PARTIAL, "another listener serves this process: no file is brokered, no violation recorded"
+# What is said where a namespace was made and gives no right: by AppArmor, by a container's filter, by a /proc that is
+# read-only (EROFS) or absent (ENOENT), by a kernel without the calls (ENOSYS), by a root that cannot be left (EINVAL),
+# by a file system for which ids without a map are too large (EOVERFLOW).
+_REFUSALS = frozenset(
+    {errno.EPERM, errno.EACCES, errno.EROFS, errno.ENOENT, errno.ENOSYS, errno.EINVAL, errno.EOVERFLOW}
 )
 FULL = LayerStatus(Status.FULL)
-_NO_NAMESPACES = LayerStatus(Status.NONE, "the kernel gave no user namespace")
 
 
 class Applied(NamedTuple):
@@ -62,26 +66,29 @@ def apply(
     """
     isolated = bool(plan.namespaces) and namespaces_given
     _step("close", lambda: linux.close_all_but(keep_fds))
-    if plan.oom_score_adj:
-        _step("oom_score", lambda: limits.raise_oom_score(plan.oom_score_adj))
-    trees = _step("binds", lambda: namespaces.open_trees(plan.binds)) if isolated and plan.empty_root else ()
-    if isolated:
-        _step("ids", (lambda: namespaces.become(own_uid)) if own_uid >= 0 else namespaces.map_own_ids)
+    unset = _oom_score(plan)
+    trees, no_mounts = _open_trees(plan) if isolated and plan.empty_root else ((), None)
+    spaces = _namespaces(plan, namespaces_given=isolated, own_uid=own_uid)
     _step("die_with_parent", linux.die_with_parent)
     abi = min(landlock.kernel_abi(), landlock_abi_limit)
-    limited = _limits(plan, isolated)
-    rooted = _root(plan, isolated, trees)
-    if plan.programs and isolated:
+    limited = _limits(plan, isolated=isolated, whole=spaces == FULL, unset=unset)
+    rooted = no_mounts or _root(plan, isolated, trees)
+    if trees and rooted != FULL:
+        _step("close", lambda: linux.close_all_but(keep_fds))  # a tree that stands nowhere is a way to the host's files
+    at_home = spaces == FULL and rooted == FULL
+    if plan.programs and at_home:
         limited = _settle_in(plan, limited)
     terminal = _terminal(plan)
     dropped = _capabilities(plan)
     if plan.landlock is not None or plan.filter:
         _step("no_new_privs", lambda: linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1))
-    landlock_plan = _landlock_plan(plan, isolated)
+    landlock_plan = _landlock_plan(plan, at_home)
     locked = _step("landlock", lambda: landlock.apply(landlock_plan, abi)) if landlock_plan is not None else None
+    if plan.namespaces & namespaces.CLONE_NEWPID and not isolated and not plan.programs and seccomp.is_available():
+        _step("signals", lambda: seccomp.load(signals.own_only(os.getpid())))
     filtered, listener = _seccomp(plan)
     enforcement = Enforcement(
-        namespaces=_namespaces(plan, isolated),
+        namespaces=spaces,
         limits=limited,
         root=rooted,
         capabilities=dropped,
@@ -92,33 +99,72 @@ def apply(
     return Applied(enforcement, listener, terminal)
 
 
-def _namespaces(plan: SandboxPlan, isolated: bool) -> LayerStatus | None:
+def _refused(error: OSError) -> bool:
+    return error.errno in _REFUSALS
+
+
+def _oom_score(plan: SandboxPlan) -> str:
+    """What could not be set, in words."""
+    try:
+        if plan.oom_score_adj:
+            limits.raise_oom_score(plan.oom_score_adj)
+    except OSError as error:
+        if not _refused(error):
+            raise EnforceError("oom_score", error) from error
+        return f"oom_score_adj ({error.strerror})"
+    return ""
+
+
+def _open_trees(plan: SandboxPlan) -> tuple[namespaces.Trees, LayerStatus | None]:
+    try:
+        return namespaces.open_trees(plan.binds), None
+    except OSError as error:
+        if not _refused(error):
+            raise EnforceError("binds", error) from error
+        return (), loss("mounts-refused", error)
+
+
+def _namespaces(plan: SandboxPlan, *, namespaces_given: bool, own_uid: int) -> LayerStatus | None:
+    """The ids of this process in its namespaces: without them it has no right there."""
     if not plan.namespaces:
         return None
-    return FULL if isolated else _NO_NAMESPACES
+    if not namespaces_given:
+        return loss("no-namespaces")
+    try:
+        if own_uid >= 0:
+            namespaces.become(own_uid)
+        else:
+            namespaces.map_own_ids()
+    except OSError as error:
+        if not _refused(error):
+            raise EnforceError("ids", error) from error
+        return loss("namespaces-useless", error)
+    return FULL
 
 
-def _limits(plan: SandboxPlan, isolated: bool) -> LayerStatus | None:
+def _limits(plan: SandboxPlan, *, isolated: bool, whole: bool, unset: str) -> LayerStatus | None:
     # What is counted by uid is asked for only where the level asks for ids of the child's own.
     asked = [limit for limit in plan.limits if plan.namespaces or not limit.own_ids_only]
     if not asked:
         return None
-    initial_root = os.getuid() == 0 and _is_initial_root()
-    return _step("limits", lambda: limits.apply(asked, own_ids=isolated, initial_root=initial_root))
-
-
-def _is_initial_root() -> bool:
-    """Is uid 0 here uid 0 of the parent namespace too?  Such a task is never counted by RLIMIT_NPROC."""
-    with open("/proc/self/uid_map", encoding="ascii") as table:
-        return any(line.split()[:2] == ["0", "0"] for line in table)
+    initial_root = namespaces.was_root()
+    if whole:  # or it has become someone else
+        initial_root = initial_root and os.getuid() == 0 and namespaces.root_is_root()
+    return _step("limits", lambda: limits.apply(asked, own_ids=isolated, initial_root=initial_root, unset=unset))
 
 
 def _root(plan: SandboxPlan, isolated: bool, trees: namespaces.Trees) -> LayerStatus | None:
     if not plan.empty_root:
         return None
     if not isolated:
-        return LayerStatus(Status.NONE, "an empty root needs a mount namespace")
-    _step("root", lambda: namespaces.leave_for_root(trees, plan.mounts))
+        return loss("no-mount-namespace")
+    try:
+        namespaces.leave_for_root(trees, plan.mounts)
+    except OSError as error:
+        if not _refused(error):
+            raise EnforceError("root", error) from error
+        _step("root", lambda: os.chdir("/"))
+        return loss("mounts-refused", error)
     return FULL
 
 
@@ -148,9 +194,9 @@ def _terminal(plan: SandboxPlan) -> tuple[int, int]:
     return _step("terminal", private.open_terminal) if plan.terminal else (-1, -1)
 
 
-def _landlock_plan(plan: SandboxPlan, isolated: bool) -> LandlockPlan | None:
-    """In namespaces of its own a program may list the directories that its files stand in, and serve itself."""
-    if plan.landlock is None or not (plan.programs and isolated):
+def _landlock_plan(plan: SandboxPlan, at_home: bool) -> LandlockPlan | None:
+    """Below a root of its own a program may list the directories that its files stand in, and serve itself."""
+    if plan.landlock is None or not (plan.programs and at_home):
         return plan.landlock
     rules = (LandlockRule("/", rights.READ_DIR), *plan.landlock.rules)
     return msgspec.structs.replace(plan.landlock, handled_net=0, rules=rules)
@@ -159,8 +205,16 @@ def _landlock_plan(plan: SandboxPlan, isolated: bool) -> LandlockPlan | None:
 def _capabilities(plan: SandboxPlan) -> LayerStatus | None:
     if not plan.drop_capabilities:
         return None
-    _step("capabilities", capabilities.drop_all)
+    _step("capabilities", _drop_capabilities)
     return FULL
+
+
+def _drop_capabilities() -> None:
+    try:
+        capabilities.drop_all()
+    except PermissionError:
+        if capabilities.held():  # in a sandbox that refuses prctl(2), and has left none to drop
+            raise
 
 
 def _seccomp(plan: SandboxPlan) -> tuple[LayerStatus | None, int]:
@@ -173,7 +227,7 @@ def _seccomp(plan: SandboxPlan) -> tuple[LayerStatus | None, int]:
         seccomp.load(plan.filter, spec_allow=plan.spec_allow)
     except OSError as error:
         if error.errno in (22, 38) and not seccomp.is_available():
-            return LayerStatus(Status.NONE, "this kernel takes no seccomp filters"), -1
+            return loss("no-filters"), -1
         raise EnforceError("seccomp", error) from error
     return FULL, -1
 
@@ -188,7 +242,7 @@ def _seccomp_with_listener(plan: SandboxPlan) -> tuple[LayerStatus, int]:
         if error.errno != _EBUSY:
             raise
     seccomp.load(plan.quiet_filter, spec_allow=plan.spec_allow)
-    return _NO_LISTENER, -1
+    return loss("listener-taken"), -1
 
 
 def _network(plan: SandboxPlan, isolated: bool, filtered: LayerStatus | None) -> LayerStatus | None:
@@ -200,8 +254,8 @@ def _network(plan: SandboxPlan, isolated: bool, filtered: LayerStatus | None) ->
     if in_own and is_filtered:
         return FULL
     if is_filtered:
-        return LayerStatus(Status.PARTIAL, "no network namespace: the filter alone refuses sockets")
-    return LayerStatus(Status.PARTIAL if in_own else Status.NONE, "no filter refuses sockets")
+        return loss("network-by-filter")
+    return loss("network-by-namespace" if in_own else "no-network")
 
 
 def prewarm() -> None:

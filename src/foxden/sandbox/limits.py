@@ -26,10 +26,11 @@ _NUMBERS = {
 }
 
 
-def apply(limits: Sequence[Limit], *, own_ids: bool, initial_root: bool) -> LayerStatus:
+def apply(limits: Sequence[Limit], *, own_ids: bool, initial_root: bool, unset: str = "") -> LayerStatus:
     """Set every limit, soft and hard.  `own_ids`: in a user namespace of its own, so that counts by uid are the
-    child's alone; `initial_root`: its real uid is the machine's root, whose tasks the kernel never counts."""
-    lost = []
+    child's alone; `initial_root`: its real uid is the machine's root, whose tasks the kernel never counts; `unset`:
+    what could not be set before, in words."""
+    lost = [unset] if unset else []
     for limit in limits:
         if limit.own_ids_only and (not own_ids or initial_root):
             why = "root is exempt" if initial_root else "its uid is shared with other processes"

@@ -16,6 +16,7 @@ from foxden.sandbox.plan import Bind, Mount
 
 CLONE_NEWUSER = 0x1000_0000
 CLONE_NEWNS = 0x0002_0000
+CLONE_NEWPID = 0x2000_0000
 CLONE_NEWNET = 0x4000_0000
 
 _AT_FDCWD = -100
@@ -47,12 +48,20 @@ def map_own_ids() -> None:
 
 
 _outside: tuple[int, int] | None = None
+_outside_is_root = False
 
 
 def remember_ids() -> None:
     """Note this process's ids: in a fresh user namespace they read as the overflow id until they are mapped."""
-    global _outside
+    global _outside, _outside_is_root
     _outside = (os.getuid(), os.getgid())
+    _outside_is_root = _outside[0] == 0 and root_is_root()
+
+
+def root_is_root() -> bool:
+    """Is uid 0 of this namespace uid 0 of the one around it too?"""
+    with open("/proc/self/uid_map", encoding="ascii") as table:
+        return any(line.split()[:2] == ["0", "0"] for line in table)
 
 
 def _outside_ids() -> tuple[int, int]:
@@ -61,8 +70,16 @@ def _outside_ids() -> tuple[int, int]:
     return _outside
 
 
+def was_root() -> bool:
+    """Was the process that this one was forked from the machine's root, as far as it can be seen from within?
+
+    The kernel never counts the tasks of that one.
+    """
+    return _outside_is_root
+
+
 def map_ids_of(pid: int, uid: int) -> None:
-    """As root: give the child `pid` a uid and gid of its own.  Raises OSError where such ids are not to be had."""
+    """With rights over ids: give the child `pid` one of its own.  Raises OSError where it is not to be had."""
     _write(f"/proc/{pid}/gid_map", f"{uid} {uid} 1")
     _write(f"/proc/{pid}/uid_map", f"{uid} {uid} 1")
 
@@ -85,11 +102,13 @@ def open_trees(binds: Sequence[Bind]) -> Trees:
 
 
 def _open_tree(source: str, writable: bool) -> int:
-    """A detached copy of what is mounted at `source`; -1 when there is nothing."""
+    """A detached copy of what is mounted at `source`; -1 when there is nothing that these ids may reach."""
     flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | _AT_RECURSIVE
     try:
         tree = linux.syscall("open_tree", _AT_FDCWD, os.fsencode(source), flags)
-    except (FileNotFoundError, PermissionError, NotADirectoryError):
+    except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+        if error.errno == 1:  # EPERM: not the path, the call itself is refused
+            raise
         return -1
     attributes = _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV | (0 if writable else _MOUNT_ATTR_RDONLY)
     linux.set_mount_attributes(tree, b"", _AT_EMPTY_PATH | _AT_RECURSIVE, attributes)

@@ -39,7 +39,7 @@ def test_content_at_its_highest_level() -> None:
     assert (got.landlock.handled_fs, got.landlock.handled_net, got.landlock.scoped) == (0xFFFF, 3, 3)
     assert got.landlock.rules == ()
     assert got.limits == (
-        Limit("core", 0), Limit("data", 1 << 30), Limit("nofile", 256), Limit("fsize", 64 << 20),
+        Limit("core", 1), Limit("data", 1 << 30), Limit("nofile", 256), Limit("fsize", 64 << 20),
         Limit("nproc", 64, own_ids_only=True), Limit("memlock", 0),
     )  # fmt: skip
     assert got.oom_score_adj == 500
@@ -73,7 +73,7 @@ def test_trusted_processes_get_a_filter_only(name: str) -> None:
     assert got.filter
     assert (got.namespaces, got.empty_root, got.landlock) == (0, False, None)
     assert (got.drop_capabilities, got.notify) == (False, name == "forkserver")
-    assert got.limits == (Limit("core", 0),)
+    assert got.limits == (Limit("core", 1),)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -91,7 +91,7 @@ def test_listener_changes_the_filter_and_says_so() -> None:
 
 
 def test_core_dumps_are_off_whatever_the_limits() -> None:
-    assert plan_of("").limits == (Limit("core", 0),)
+    assert plan_of("").limits == (Limit("core", 1),)
     assert Limit("as", 1 << 30) in plan_of('[limits]\naddress_space = "1 GiB"').limits
 
 
