@@ -38,6 +38,9 @@ class ChildActor(Actor):
     def recv_launch(self, message: PChildProcess.Launch) -> None:
         self.process.launch(self, message)
 
+    def recv_prepare(self, message: PChildProcess.Prepare) -> None:
+        self.process.prepare(message)
+
     def recv_ping(self, message: PChildProcess.Ping) -> PChildProcess.Ping.Returns:
         return PChildProcess.Ping.Returns(token=message.token)
 
@@ -57,6 +60,7 @@ class ChildContext:
         self.loop = BlockingLoop()
         self.pipe: BlockingPipe | None = None
         self.child_id = 0
+        self._begun: SandboxPlan | None = None
         self.process_type = ""
         self.remote_type = ""
 
@@ -68,6 +72,15 @@ class ChildContext:
         while not self.child_id:
             self.pipe.step()
 
+    def prepare(self, message: PChildProcess.Prepare) -> None:
+        """A child that cannot is of no use; whoever wants one forks another, and hears why that fails."""
+        try:
+            enforce.begin(message.plan)
+        except OSError as error:
+            sys.stderr.write(f"prepare: {error}\n")
+            self.exit(EXIT_FAILED)
+        self._begun = message.plan
+
     def launch(self, root: ChildActor, message: PChildProcess.Launch) -> None:
         linux.set_process_name(f"fx-{message.remote_type or message.process_type}")
         stacks = _open_stack_pipe() if message.plan.stacks else None
@@ -78,6 +91,7 @@ class ChildContext:
                 own_uid=self.own_uid,
                 keep_fds={self.sock.fileno(), *(stacks or ())},
                 landlock_abi_limit=message.landlock_abi_limit,
+                begun=self._begun,
             )
         except enforce.EnforceError as error:
             root.send(PChildProcess.LaunchFailed(step=error.step, errno=error.errno, reason=error.reason[:1024]))

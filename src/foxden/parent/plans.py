@@ -115,6 +115,7 @@ def _sets() -> Sets:
     return parse_sets(SETS, read_policy(SETS))
 
 
+@functools.cache
 def program_without_grants() -> ProgramPlan:
     """What a plugin process has that is only looked at."""
     return view_for(load_base("plugin", platform.machine()), Grants(), (), cwd="/")

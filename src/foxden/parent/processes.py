@@ -28,6 +28,7 @@ from foxden.parent.temporaries import Temporaries
 from foxden.protocols.process import PChildProcess
 from foxden.sandbox.losses import loss
 from foxden.sandbox.plan import SandboxPlan
+from foxden.sandbox.program import continues
 
 if TYPE_CHECKING:
     from foxden.parent.denials import Denials
@@ -48,7 +49,7 @@ class ProcessManager:
         self._next_id = 1
         self._pools: dict[tuple[str, RemoteType | None], list[asyncio.Task[ChildHost]]] = {}
         self._closing = False
-        self._forked: dict[str, list[asyncio.Task[ChildHost]]] = {}
+        self._begun: dict[str, list[tuple[SandboxPlan, asyncio.Task[ChildHost]]]] = {}
         self._temporaries = Temporaries()
         self.on_listener: OnListener = lambda host, listener, stacks: None  # the den's broker, once there is a den
         self.denials: Denials | None = None  # set by the runtime: hears of every child's wrongs
@@ -86,15 +87,14 @@ class ProcessManager:
         """
         row = BY_NAME[type_name]
         plan = plan or self._plans.plan(row, remote_type)
-        kept = self._take_forked(type_name, plan)
-        host = kept or self._make_host(row, remote_type, root, plan)
-        host.name = name
-        host.on_listener = on_listener or self.on_listener
+        on_listener = on_listener or self.on_listener
+        kept = self._take_begun(type_name, plan)
+        if kept is not None and await self._finish(kept, plan, name, on_listener):
+            return kept
+        host = self._make_host(row, remote_type, root, plan)
+        host.name, host.on_listener = name, on_listener
         try:
-            if kept is not None:
-                kept.root.send(self._launch_message(kept, plan, namespaces_given=True))
-            else:
-                await self._fork(host, plan, judge)
+            await self._fork(host, plan, judge)
         except BaseException:
             host.abandon()
             raise
@@ -102,6 +102,17 @@ class ProcessManager:
         if judge:
             self._judge(host, enforcement)
         return host
+
+    async def _finish(self, host: ChildHost, plan: SandboxPlan, name: str, on_listener: OnListener) -> bool:
+        """Make a child that was begun what it is to be.  False: it ended instead; a fresh one will say why."""
+        host.name, host.on_listener = name, on_listener
+        host.root.send(self._launch_message(host, plan, namespaces_given=True))
+        try:
+            enforcement = await host.wait_ready(_READY_TIMEOUT_S)
+        except LaunchFailed:
+            return False
+        self._judge(host, enforcement)
+        return True
 
     def _make_host(
         self, row: ProcessType, remote_type: RemoteType | None, root: ChildParent, plan: SandboxPlan
@@ -114,20 +125,21 @@ class ProcessManager:
         host.ended.add_done_callback(lambda _: self._ended(host))
         return host
 
-    # ---- children forked beforehand: in their namespaces, and nothing else decided yet
+    # ---- children begun beforehand: in their namespaces and their root, and nothing else decided yet
 
-    def keep_forked(self, type_name: str, make: Callable[[], ChildParent], plan: SandboxPlan, count: int) -> None:
-        """Have `count` children forked, which take the plan and the work of whoever launches one of this type."""
-        kept = self._forked.setdefault(type_name, [])
-        kept[:] = [task for task in kept if not task.done() or _is_alive(task)]
+    def keep_begun(self, type_name: str, make: Callable[[], ChildParent], plan: SandboxPlan, count: int) -> None:
+        """Have `count` children begun, for whoever launches one of this type with a plan that continues this one."""
+        kept = self._begun.setdefault(type_name, [])
+        kept[:] = [(begun, task) for begun, task in kept if not task.done() or _is_alive(task)]
         while len(kept) < count and not self._closing:
-            kept.append(asyncio.create_task(self._fork_ahead(type_name, make(), plan)))
+            kept.append((plan, asyncio.create_task(self._begin(type_name, make(), plan))))
 
-    async def _fork_ahead(self, type_name: str, root: ChildParent, plan: SandboxPlan) -> ChildHost:
+    async def _begin(self, type_name: str, root: ChildParent, plan: SandboxPlan) -> ChildHost:
         row = BY_NAME[type_name]
         host = self._make_host(row, None, root, plan)
         try:
             endpoint = host.begin(None)
+            host.root.send(PChildProcess.Prepare(plan=plan))
             uid = self._uids.take(host, plan, row.family)
             forked = await self._launcher.fork(row.family, type_name, endpoint, flags=plan.namespaces, uid=uid)
             host.kept_ids = host.kept_ids or forked.kept_ids
@@ -137,12 +149,12 @@ class ProcessManager:
             raise
         return host
 
-    def _take_forked(self, type_name: str, plan: SandboxPlan) -> ChildHost | None:
-        """One that was forked beforehand, if there is one now."""
-        kept = self._forked.get(type_name, [])
-        for task in [task for task in kept if task.done()]:
-            kept.remove(task)
-            if _is_alive(task) and plan.namespaces:
+    def _take_begun(self, type_name: str, plan: SandboxPlan) -> ChildHost | None:
+        """One that this plan continues, if there is one now."""
+        kept = self._begun.get(type_name, [])
+        for place, (begun, task) in enumerate(kept):
+            if _is_alive(task) and continues(plan, begun):
+                del kept[place]
                 return task.result()
         return None
 
@@ -264,7 +276,8 @@ class ProcessManager:
     async def close(self) -> None:
         """End all children and wait until they are reaped."""
         self._closing = True
-        tasks = [task for pool in (*self._pools.values(), *self._forked.values()) for task in pool]
+        tasks = [task for pool in self._pools.values() for task in pool]
+        tasks += [task for pool in self._begun.values() for _, task in pool]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

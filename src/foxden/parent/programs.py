@@ -35,7 +35,7 @@ from foxden.protocols.plugin import PPlugin
 from foxden.sandbox.grants import Grants
 from foxden.sandbox.paths import AbsPath, Access, FileRule
 from foxden.sandbox.plan import SandboxPlan
-from foxden.sandbox.program import ProgramBase, ProgramPlan
+from foxden.sandbox.program import ProgramBase, ProgramPlan, beginning_of
 from foxden.sandbox.program_base import load_base
 
 OUTPUT_MAX = 64 << 20  # bytes of each stream that are kept, unless the caller says otherwise
@@ -122,7 +122,7 @@ class Programs:
             "plugin", ProgramParent(), name=os.path.basename(request.arguments[0])[:64], plan=plan.sandbox,
             on_listener=lambda host, listener, stacks: self._serve(host, listener, stacks, plan, request.explain),
         )  # fmt: skip
-        self._processes.keep_forked("plugin", ProgramParent, base.plan, _KEPT)
+        self.keep_ready()
         return self._start(host, request)
 
     def bare_plan(self) -> SandboxPlan:
@@ -136,8 +136,9 @@ class Programs:
         return self._bases[name]
 
     def keep_ready(self) -> None:
-        """Have the next program find its process forked already."""
-        self._processes.keep_forked("plugin", ProgramParent, self._base("plugin").plan, _KEPT)
+        """Have the next program find its process begun already."""
+        plan = beginning_of(program_without_grants().sandbox)
+        self._processes.keep_begun("plugin", ProgramParent, plan, _KEPT)
 
     def _serve(
         self, host: ChildHost, listener: Listener, stacks: StackPipe | None, plan: ProgramPlan, explain: bool
@@ -184,12 +185,13 @@ class Programs:
         """After its end: what was refused to it, and with `explain` all it asked for."""
         host.kill("its program has ended")
         await host.ended
-        event = self._detached.pop(host.child_id, None)
+        event = self._detached.get(host.child_id)
         if event is not None and self._brokers.serves(host.child_id):
             try:
                 await asyncio.wait_for(event.wait(), _LAST_WORDS_S)
             except TimeoutError:
                 self._denials.untold(host, 1)
+        self._detached.pop(host.child_id, None)
         acts = tuple(self._acts.pop(host.child_id, ()))
         return tuple(self._denials.violations.records(child_id=host.child_id)), acts
 

@@ -30,6 +30,11 @@ class PChildProcess(Protocol, number=1, ends=("default", "any")):
         landlock_abi_limit: Annotated[int, Meta(ge=0, le=1000)] = 1000  # lower: act as on an older kernel
         temporary: ShortText = ""  # where the child's temporary files go; empty: it can make none
 
+    class Prepare(ToChild, once=True):
+        """Before it is known what you will be: begin the root that every program of this user has.  Launch follows."""
+
+        plan: SandboxPlan
+
     class Ready(ToParent, once=True, after=Launch):
         """The sandbox is on; this is what the kernel gave."""
 

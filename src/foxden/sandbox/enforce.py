@@ -56,10 +56,29 @@ def _step(name: str, act: Callable[[], T]) -> T:
         raise EnforceError(name, error) from error
 
 
+def begin(plan: SandboxPlan) -> None:
+    """Do beforehand what a program's plan will not change: ids, the root but for the grants, the own network.
+
+    Raises OSError; the process must then end.
+    """
+    namespaces.map_own_ids()
+    namespaces.begin_root(plan.binds, plan.mounts)
+    socket.sethostname(plan.host_name)
+    private.raise_loopback()
+
+
 def apply(
-    plan: SandboxPlan, *, namespaces_given: bool, own_uid: int, keep_fds: set[int], landlock_abi_limit: int
+    plan: SandboxPlan,
+    *,
+    namespaces_given: bool,
+    own_uid: int,
+    keep_fds: set[int],
+    landlock_abi_limit: int,
+    begun: SandboxPlan | None = None,
 ) -> Applied:
     """Put every layer of the plan on.  `own_uid`: a uid that root mapped for this child, or -1.
+
+    `begun`: the plan that `begin` was called with; what it has of this one is there.
 
     Raises EnforceError; the process must then end.  Layers that this kernel lacks are not errors here: they are
     in the result, and the parent judges.
@@ -67,16 +86,19 @@ def apply(
     isolated = bool(plan.namespaces) and namespaces_given
     _step("close", lambda: linux.close_all_but(keep_fds))
     unset = _oom_score(plan)
-    trees, no_mounts = _open_trees(plan) if isolated and plan.empty_root else ((), None)
-    spaces = _namespaces(plan, namespaces_given=isolated, own_uid=own_uid)
+    trees, no_mounts = _open_trees(plan) if isolated and plan.empty_root and begun is None else ((), None)
+    spaces = FULL if begun is not None else _namespaces(plan, namespaces_given=isolated, own_uid=own_uid)
     _step("die_with_parent", linux.die_with_parent)
     abi = min(landlock.kernel_abi(), landlock_abi_limit)
     limited = _limits(plan, isolated=isolated, whole=spaces == FULL, unset=unset)
-    rooted = no_mounts or _root(plan, isolated, trees)
+    rooted = _finish_root(plan, begun) if begun is not None else no_mounts or _root(plan, isolated, trees)
     if trees and rooted != FULL:
         _step("close", lambda: linux.close_all_but(keep_fds))  # a tree that stands nowhere is a way to the host's files
     at_home = spaces == FULL and rooted == FULL
     if plan.programs and at_home:
+        if begun is None:
+            _step("host_name", lambda: socket.sethostname(plan.host_name))
+            _step("loopback", private.raise_loopback)
         limited = _settle_in(plan, limited)
     terminal = _terminal(plan)
     dropped = _capabilities(plan)
@@ -168,13 +190,19 @@ def _root(plan: SandboxPlan, isolated: bool, trees: namespaces.Trees) -> LayerSt
     return FULL
 
 
+def _finish_root(plan: SandboxPlan, begun: SandboxPlan) -> LayerStatus:
+    """What the plan has beyond the one that was begun.  That the rest fits is known (sandbox/program.continues)."""
+    binds = [bind for bind in plan.binds if bind not in set(begun.binds)]
+    mounts = [mount for mount in plan.mounts if mount not in set(begun.mounts)]
+    _step("root", lambda: namespaces.finish_root(binds, mounts))
+    return FULL
+
+
 _PIDS_OF_THE_FIRST_ROUND = 301  # numbers below are not given out again: pid_max must lie that much above the limit
 
 
 def _settle_in(plan: SandboxPlan, limited: LayerStatus | None) -> LayerStatus | None:
     """What the namespaces of a program need, while this process still has the capabilities to give it."""
-    _step("host_name", lambda: socket.sethostname(plan.host_name))
-    _step("loopback", private.raise_loopback)
     tasks = next((limit.value for limit in plan.limits if limit.name == "nproc"), 0)
     counted = private.limit_pid_namespace(tasks + _PIDS_OF_THE_FIRST_ROUND) if tasks else False
     private.forbid_user_namespaces()

@@ -117,17 +117,43 @@ def _open_tree(source: str, writable: bool) -> int:
 
 def leave_for_root(trees: Trees, mounts: Sequence[Mount] = ()) -> None:
     """Make an empty read-only root with `trees` and `mounts` in it, and leave the host's behind.  Raises OSError."""
-    linux.syscall("mount", 0, b"/", 0, _MS_REC | _MS_PRIVATE, 0)
-    stone = next(path for path in _STEPPING_STONES if os.path.isdir(path))
-    targets = [*(target for _, target in trees), *(mount.target for mount in mounts)]
-    options = f"size=1m,nr_inodes={_inodes(targets)},mode=755".encode()
-    linux.syscall("mount", b"foxden", stone.encode(), b"tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, options)
-    os.chdir(stone)
-    _furnish(trees, mounts)
+    _make_root(trees, mounts, spare_inodes=0)
     linux.set_mount_attributes(_AT_FDCWD, b".", 0, _MOUNT_ATTR_RDONLY)
     linux.syscall("pivot_root", b".", b".")
     linux.syscall("umount2", b".", _MNT_DETACH)
     os.chdir("/")
+
+
+_HOST = "/.foxden-host"  # where the host's root stands while a root that was begun is not finished
+_SPARE_INODES = 8192
+
+
+def begin_root(binds: Sequence[Bind], mounts: Sequence[Mount]) -> None:
+    """The same, but for what is still to come: the host's root stays within reach until `finish_root`."""
+    _make_root(open_trees(binds), mounts, spare_inodes=_SPARE_INODES)
+    os.mkdir(_HOST.lstrip("/"), 0o700)
+    linux.syscall("pivot_root", b".", _HOST.lstrip("/").encode())
+    os.chdir("/")
+
+
+def finish_root(binds: Sequence[Bind], mounts: Sequence[Mount]) -> None:
+    """Add the rest to a root that was begun, and leave the host's behind.  Raises OSError."""
+    trees = [(_open_tree(_HOST + bind.source, bind.writable), bind.target) for bind in binds]
+    _furnish([(tree, target) for tree, target in trees if tree >= 0], mounts)
+    linux.syscall("umount2", _HOST.encode(), _MNT_DETACH)
+    os.rmdir(_HOST)
+    linux.set_mount_attributes(_AT_FDCWD, b"/", 0, _MOUNT_ATTR_RDONLY)
+
+
+def _make_root(trees: Trees, mounts: Sequence[Mount], *, spare_inodes: int) -> None:
+    """Stand in a new root, with everything in it, that nothing else knows of yet."""
+    linux.syscall("mount", 0, b"/", 0, _MS_REC | _MS_PRIVATE, 0)
+    stone = next(path for path in _STEPPING_STONES if os.path.isdir(path))
+    targets = [*(target for _, target in trees), *(mount.target for mount in mounts)]
+    options = f"size=1m,nr_inodes={_inodes(targets) + spare_inodes},mode=755".encode()
+    linux.syscall("mount", b"foxden", stone.encode(), b"tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, options)
+    os.chdir(stone)
+    _furnish(trees, mounts)
 
 
 def _furnish(trees: Trees, mounts: Sequence[Mount]) -> None:

@@ -127,6 +127,23 @@ def program_plan(
     return ProgramPlan(sandbox, rules, tuple((tree, names) for tree in writable) if names else (), base.errnos)
 
 
+def beginning_of(plan: SandboxPlan) -> SandboxPlan:
+    """What every program of this user has of its root: `plan` of a program without grants."""
+    kept = tuple(mount for mount in plan.mounts if mount.what != "folder")
+    return msgspec.structs.replace(plan, mounts=kept)
+
+
+def continues(plan: SandboxPlan, begun: SandboxPlan) -> bool:
+    """Can a root that was begun become this one, by adding to it?  Nothing new may stand above what is there."""
+    if not (set(begun.binds) <= set(plan.binds) and set(begun.mounts) <= set(plan.mounts)):
+        return False
+    new = {bind.target for bind in plan.binds} - {bind.target for bind in begun.binds}
+    added = [mount for mount in plan.mounts if mount not in set(begun.mounts)]
+    there = [*(bind.target for bind in begun.binds), *(mount.target for mount in begun.mounts)]
+    covered = any(old == target or old.startswith(target.rstrip("/") + "/") for target in new for old in there)
+    return not covered and all(mount.what == "folder" for mount in added)
+
+
 def _together(
     files: Mapping[str, Access], granted: Iterable[tuple[str, Access]], named: Iterable[Named]
 ) -> tuple[tuple[str, int], ...]:
