@@ -6,9 +6,12 @@ import asyncio
 import inspect
 import sys
 
-from bench import broker, cold, figures, ipc, launch, memory, network
+from bench import broker, cold, figures, ipc, launch, memory, network, soak, warm
 
-_PARTS = {"launch": launch, "broker": broker, "ipc": ipc, "network": network, "cold": cold, "memory": memory}
+_PARTS = {
+    "launch": launch, "warm": warm, "broker": broker, "ipc": ipc, "network": network, "cold": cold, "memory": memory,
+    "soak": soak,
+}  # fmt: skip
 
 
 def main(names: list[str]) -> int:

@@ -1,0 +1,78 @@
+"""Many children: 200 in a burst, then 10,000 one after the other.  What is left of them is counted: nothing may be."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from typing import NamedTuple
+
+import foxden
+from bench.figures import Figure
+from foxden.model.process_types import RemoteType
+from foxden.observe.memory import memory_bytes
+
+_BURST, _SOAK, _WARM = 200, 10_000, 300
+
+
+class Held(NamedTuple):
+    """What this process and its children hold."""
+
+    processes: int
+    descriptors: int
+    mounts: int
+    files: int
+    memory: int
+
+
+def _held() -> Held:
+    temporary = os.environ.get("TMPDIR", "/tmp")
+    with open("/proc/self/mountinfo", encoding="utf-8") as table:
+        mounts = len(table.readlines())
+    own = [name for name in os.listdir(temporary) if name.startswith("foxden")]
+    return Held(len(_children()), len(os.listdir("/proc/self/fd")), mounts, len(own), memory_bytes(os.getpid()))
+
+
+def _children() -> list[str]:
+    found = []
+    for thread in os.listdir("/proc/self/task"):
+        with open(f"/proc/self/task/{thread}/children", encoding="ascii") as file:
+            found += file.read().split()
+    return found
+
+
+async def _burst(den: foxden.Den) -> float:
+    runtime = den._runtime
+    start = time.perf_counter()
+    hosts = await asyncio.gather(*(runtime.launch("content", RemoteType.WEB) for _ in range(_BURST)))
+    elapsed = time.perf_counter() - start
+    for host in hosts:
+        host.kill("measured")
+    await asyncio.wait([host.ended for host in hosts])
+    return elapsed
+
+
+def measure() -> list[Figure]:
+    with foxden.Den(warm=("plugin", "broker", "web")) as den:
+        for _ in range(_WARM):
+            den.run(["/bin/true"])
+        time.sleep(1)
+        before = _held()
+        burst_s = den._run(_burst(den))
+        start = time.perf_counter()
+        for _ in range(_SOAK):
+            den.run(["/bin/true"])
+        each_ms = (time.perf_counter() - start) / _SOAK * 1e3
+        time.sleep(6)  # what is remembered of a child for a moment after its end
+        after = _held()
+    left = _held()
+    return [
+        Figure(f"{_BURST} children in a burst", burst_s * 1e3 / _BURST, "ms", against="each"),
+        Figure(f"{_SOAK} programs in a row", each_ms, "ms", against="each"),
+        Figure("processes more after the soak", after.processes - before.processes, "", 0),
+        Figure("descriptors more after the soak", after.descriptors - before.descriptors, "", 0),
+        Figure("mounts more after the soak", after.mounts - before.mounts, "", 0),
+        Figure("files more after the soak", after.files - before.files, "", 0),
+        Figure("memory more after the soak", (after.memory - before.memory) / (1 << 20), "MiB", 4),
+        Figure("processes left by the den", left.processes, "", 0),
+    ]
