@@ -19,7 +19,7 @@ from bench.parts import make_runtime
 from foxden.ipc.fields import Listener, StackPipe
 from foxden.launch.child_main import STACK_SIGNAL
 from foxden.parent.runtime import Runtime
-from foxden.sandbox import linux, seccomp
+from foxden.sandbox import capabilities, linux, seccomp
 from foxden.sandbox.bpf import compile_filter
 from foxden.sandbox.filter import verdicts
 from foxden.sandbox.paths import AbsPath, Access, FileRule
@@ -41,6 +41,14 @@ def _times(act: Callable[[int], None], count: int) -> list[float]:
     return taken
 
 
+def _is_refused(act: Callable[[int], None]) -> bool:
+    try:
+        act(0)
+    except PermissionError:
+        return True
+    return False
+
+
 def _open(path: str) -> None:
     os.close(os.open(path, os.O_RDONLY))
 
@@ -49,6 +57,7 @@ def _child(path: str, sock: socket.socket, program: bytes) -> None:
     """Serve `(what, count)` until the socket closes.  Never returns."""
     reader, writer = os.pipe()
     faulthandler.register(STACK_SIGNAL, file=writer, all_threads=False, chain=False)
+    capabilities.drop_all()  # a process with more of them than the broker has cannot be read by it
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
     with contextlib.suppress(OSError):
         linux.prctl(_SET_PTRACER, _ANYONE)
@@ -60,6 +69,8 @@ def _child(path: str, sock: socket.socket, program: bytes) -> None:
         "refused": lambda number: _open(f"{path}-{number}"),
         "again": lambda number: _open(f"{path}-0"),
     }
+    if [_is_refused(act) for act in acts.values()] != [False, True, True]:
+        os._exit(1)  # what is measured is not what its name says
     while words := sock.recv(4096):
         what, count = json.loads(words)
         sock.sendall(json.dumps(_times(acts[what], count)).encode())

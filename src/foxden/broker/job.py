@@ -37,12 +37,19 @@ class Client(Protocol):
 class Job:
     """`allowed`: what the parent's answer allows in this one call, as (path, need)."""
 
-    __slots__ = ("_places", "allowed", "client", "last", "note", "request", "view")
+    __slots__ = ("_copies", "_places", "allowed", "client", "last", "note", "request", "view")
 
     def __init__(
-        self, client: Client, view: View, note: Notification, request: Request, allowed: tuple[str, int] | None = None
+        self,
+        client: Client,
+        view: View,
+        note: Notification,
+        request: Request,
+        copies: dict[int, str],
+        allowed: tuple[str, int] | None = None,
     ) -> None:
         self.client, self.view, self.note, self.request = client, view, note, request
+        self._copies = copies  # pointer → text: what was read of this call already
         self.allowed = allowed
         self.last: tuple[str, int] = ("", 0)  # what was decided on last, for whoever tells of it
         self._places: list[Place] = []
@@ -53,6 +60,8 @@ class Job:
         """A path, or another text.  Raises OSError: EFAULT, ENAMETOOLONG."""
         if not pointer:
             raise OSError(14, "NULL")
+        if pointer in self._copies:
+            return self._copies[pointer]
         return os.fsdecode(self.memory(kernel.read_text, pointer, limit))
 
     def data(self, pointer: int, size: int) -> bytes:

@@ -53,7 +53,8 @@ _renameat2 = _prototype("syscall", _LONG, _LONG, _TEXT, _LONG, _TEXT, _LONG)
 
 # Of the loop's thread only: helper threads use none of these.
 _page = ctypes.create_string_buffer(_PAGE)
-_here, _there = _Vector(ctypes.addressof(_page), 0), _Vector(0, 0)
+_page_view = memoryview(_page).cast("B")
+_here, _there = _Vector(ctypes.addressof(_page), _PAGE), _Vector(0, 0)
 _here_at, _there_at = ctypes.addressof(_here), ctypes.addressof(_there)
 
 
@@ -66,10 +67,11 @@ def _check(result: int) -> int:
 
 def read(tid: int, address: int, size: int) -> bytes:
     """Copy bytes of a child; fewer where its memory ends.  `size`: at most a page.  Raises OSError: EFAULT, ESRCH."""
-    _here.length = _there.length = size
-    _there.base = address
-    got = _check(_readv(tid, _here_at, 1, _there_at, 1, 0))
-    return ctypes.string_at(_here.base, got)
+    _there.base, _there.length = address, size
+    got = _readv(tid, _here_at, 1, _there_at, 1, 0)
+    if got < 0:
+        _check(got)
+    return _page_view[:got].tobytes()
 
 
 def read_all(tid: int, address: int, size: int) -> bytes:
@@ -89,19 +91,22 @@ def read_text(tid: int, address: int, limit: int = PATH_MAX) -> bytes:
 
     Raises OSError: EFAULT, ENAMETOOLONG.
     """
+    part = read(tid, address, min(_FIRST, _PAGE - address % _PAGE, limit))
+    end = part.find(0)
+    if end >= 0:
+        return part[:end]  # nearly always
     parts: list[bytes] = []
-    total, step = 0, _FIRST
-    while total < limit:
-        part = read(tid, address, min(step, _PAGE - address % _PAGE, limit - total))
+    total = 0
+    while part:
+        parts.append(part)
+        total, address = total + len(part), address + len(part)
+        if total >= limit:
+            raise OSError(36, "no end within the limit")
+        part = read(tid, address, min(_PAGE - address % _PAGE, limit - total))
         end = part.find(0)
         if end >= 0:
-            parts.append(part[:end])
-            return b"".join(parts)
-        if not part:
-            raise OSError(14, "unreadable")
-        parts.append(part)
-        total, address, step = total + len(part), address + len(part), _PAGE
-    raise OSError(36, "no end within the limit")
+            return b"".join((*parts, part[:end]))
+    raise OSError(14, "unreadable")
 
 
 def write(tid: int, address: int, data: bytes) -> None:

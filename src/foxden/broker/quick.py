@@ -13,6 +13,7 @@ import fcntl
 import os
 import stat
 import struct
+import sys
 from typing import Protocol
 
 from foxden.broker import kernel
@@ -30,6 +31,7 @@ _FOUND = os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW
 _ALWAYS = os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 _SHOWN = (stat.S_IFREG, stat.S_IFDIR)
 _MISSING = (2, 20)  # ENOENT, ENOTDIR: of a path that is granted these may be known
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()  # as os.fsdecode
 _IDS = struct.Struct("=II")
 _INT = 0xFFFF_FFFF
 
@@ -48,8 +50,11 @@ class Client(Protocol):
     rules: Rules
 
 
-def answer(client: Client, view: View, note: Notification) -> bool:
-    """Answer, if it is one of those.  Raises OSError: the call's own failure, to be answered."""
+def answer(client: Client, view: View, note: Notification, copies: dict[int, str]) -> bool:
+    """Answer, if it is one of those.  Raises OSError: the call's own failure, to be answered.
+
+    `copies`: gets the text that was read, for the long way: nothing is read twice.
+    """
     call = _CALLS.get(note.number)
     if call is None:
         return False
@@ -63,7 +68,7 @@ def answer(client: Client, view: View, note: Notification) -> bool:
         name = kernel.read_text(note.tid, args[path_at])
     except OSError:
         return False
-    path = os.fsdecode(name)
+    path = copies[args[path_at]] = name.decode(_ENCODING, _ERRORS)
     if not is_plain(path) or path.startswith(("/proc/", "/dev/")):
         return False
     if not client.rules.allows(path, READ if opens else STAT) or not client.listener.is_valid(note.id):

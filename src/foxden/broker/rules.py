@@ -15,6 +15,7 @@ from foxden.sandbox.paths import Access, longest
 STAT, READ, WRITE, CREATE = int(Access.STAT), int(Access.READ), int(Access.WRITE), int(Access.CREATE)
 CONNECT, DENY = int(Access.CONNECT), int(Access.DENY)
 CHANGE = WRITE | CREATE
+_KNOWN_MAX = 1024
 _LINE_MAX = 64  # components of a path that are looked at for protected names; deeper ones are refused
 
 _Pattern = tuple[re.Pattern[str], ...]
@@ -23,7 +24,7 @@ _Pattern = tuple[re.Pattern[str], ...]
 class Rules:
     """The rules of one child.  `ancestors`: directories above what is granted, which may be looked at."""
 
-    __slots__ = ("_guarded", "ancestors", "by_path")
+    __slots__ = ("_guarded", "_known", "ancestors", "by_path")
 
     def __init__(
         self,
@@ -33,6 +34,7 @@ class Rules:
         show_ancestors: bool = False,
     ) -> None:
         self.by_path: dict[str, int] = {}
+        self._known: dict[str, int] = {}  # what was found lately
         for path, access in rules:
             self._add(path, access)
         self._guarded = [(_folder(tree), [_pattern(name) for name in names]) for tree, names in protected]
@@ -40,6 +42,7 @@ class Rules:
 
     def _add(self, path: str, access: int) -> None:
         """Where a path has two rules deny wins, else both are given."""
+        self._known.clear()
         both = self.by_path.get(path, 0) | access
         self.by_path[path] = DENY if both & DENY else both
 
@@ -61,8 +64,13 @@ class Rules:
 
     def access(self, path: str) -> int:
         """What the longest rule gives; 0: nothing, or a rule that denies."""
-        found = longest(self.by_path, path) or 0
-        return 0 if found & DENY else found
+        known = self._known.get(path)
+        if known is None:
+            found = longest(self.by_path, path) or 0
+            if len(self._known) >= _KNOWN_MAX:
+                self._known.clear()
+            known = self._known[path] = 0 if found & DENY else found
+        return known
 
     def allows(self, path: str, need: int) -> bool:
         """Is every bit of `need` given here?  What is given anything may be looked at, too."""

@@ -193,17 +193,19 @@ class Broker:
         client.served += 1
         wait = client.stack_wait
         if wait is not None and wait.key == _key(note):
+            # The same call of the same thread, which is refused whatever its memory says by now.
             self._no_longer(client)
-            self._handle(client, note, client.read_stack())
+            self._refuse(client, note, wait.refusal, wait.operation, client.read_stack(), asked=False)
             return
         view = client.view
+        copies: dict[int, str] = {}
         try:
-            if view is not None and client.is_quick and quick.answer(client, view, note):
+            if view is not None and client.is_quick and quick.answer(client, view, note, copies):
                 return
         except OSError as error:
             client.listener.fail(note.id, error.errno or EACCES)
             return
-        self._handle(client, note)
+        self._handle(client, note, copies=copies)
 
     def _handle(
         self,
@@ -213,15 +215,16 @@ class Broker:
         allowed: tuple[str, int] | None = None,
         *,
         asked: bool = False,
+        copies: dict[int, str] | None = None,
     ) -> None:
-        """Do what is asked, or refuse it.  `stack`: it was asked for already."""
+        """Do what is asked, or refuse it.  `stack`: it was asked for already.  `copies`: of texts read already."""
         name, form = self._forms.get(note.number, ("", None))
         if form is None:
             unknown = Refused(errno=client.errnos.get(note.number, _ENOSYS))
             return self._refuse(client, note, unknown, "", stack, asked=True)
         request = decode(name, form, note.args)
         try:
-            self._do(client, note, request, allowed)
+            self._do(client, note, request, allowed, copies or {})
         except Refused as refusal:
             self._refuse(client, note, refusal, request.operation, stack, asked=asked)
         except Gone:
@@ -234,12 +237,15 @@ class Broker:
             self._answer_refusal(client, note, failure, request.operation, ())
         return None
 
-    def _do(self, client: Client, note: Notification, request: Request, allowed: tuple[str, int] | None) -> None:
+    def _do(
+        self, client: Client, note: Notification, request: Request, allowed: tuple[str, int] | None,
+        copies: dict[int, str],
+    ) -> None:  # fmt: skip
         if client.view is None:
             self._take_view(client, note)
         if request.flags & ~KNOWN_FLAGS.get(request.operation, 0xFFFF_FFFF):
             raise OSError(EINVAL, "flags")
-        job = Job(client, client.have_view(), note, request, allowed)
+        job = Job(client, client.have_view(), note, request, copies, allowed)
         try:
             result = OPERATIONS[request.operation](job)
         except FileNotFoundError:
