@@ -147,14 +147,17 @@ def test_what_a_killed_den_left_is_removed_by_the_next(folder: Path) -> None:
 
     left = Temporaries()
     path = Path(left.of(1))
+    left.make(1)
     (path / "deep").mkdir()
     (path / "deep" / "file").write_text("left")
     living = Temporaries()
     kept = Path(living.of(1))
+    living.make(1)
     assert path.exists()  # its den lives
     os.close(left._lock)  # as when a process is killed
     following = Temporaries()
     following.of(1)
+    following.make(1)
     assert not path.parent.exists()
     assert kept.exists()
     following.close()

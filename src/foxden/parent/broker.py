@@ -233,6 +233,13 @@ class Brokers:
     def _send(self, attached: _Attached) -> None:
         if self._host is None:
             return
+        try:
+            self._processes.make_temporary(attached.child_id)
+        except OSError as error:
+            self._forget(attached.child_id)
+            if attached.host is not None:
+                attached.host.kill(f"there is no directory for its temporary files: {error}")
+            return
         self._host.root.send(
             PBroker.Attach(
                 child_id=attached.child_id, listener=attached.listener, stacks=attached.stacks, view=attached.view,

@@ -193,15 +193,17 @@ class ProcessManager:
         )
 
     def _temporary(self, host: ChildHost, plan: SandboxPlan) -> str:
-        """Made once, however often the fork is tried."""
+        """Where it will be; made when the child first asks for anything."""
         if not plan.notify or not self._plans.has_temporary(host.row, host.remote_type):
             return ""
         try:
             return self._temporaries.of(host.child_id)
         except FileNotFoundError:
             return ""  # a container in which nothing can be written: its children write nothing either
-        except OSError as error:
-            raise LaunchFailed(f"{host}: no directory for its temporary files: {error}") from error
+
+    def make_temporary(self, child_id: int) -> None:
+        """Raises OSError."""
+        self._temporaries.make(child_id)
 
     def temporary_of(self, host: ChildHost) -> str:
         """Where this child's temporary files are; empty: it has none."""

@@ -1,7 +1,7 @@
 """Private directories for temporary files of children: one each, made with the child, gone with it.
 
 Runs in: parent.  Trusts: the kernel's locks to tell dens that live from dens that died; nothing that children made.
-Flow: of(child) → <temporary>/foxden-<uid>/<den>/<child>, mode 0700 → rule `{tmp}` of its policy → forget(child).
+Flow: of(child) → <temporary>/foxden-<uid>/<den>/<child> → first call → make, mode 0700 → forget(child).
 Source: Gecko's mediated temporary files; flock(2).
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import secrets
 import stat
 import tempfile
 
@@ -18,37 +19,41 @@ class Temporaries:
     """Of one den.  The den's directory is held locked for as long as the den lives."""
 
     def __init__(self) -> None:
-        self._base = ""
-        self._den = ""
+        self._base = self._den = ""  # paths of directories that may not be there yet
         self._lock = -1
-        self._made: dict[int, str] = {}
+        self._named: dict[int, str] = {}
+        self._made: set[int] = set()
 
     def of(self, child_id: int) -> str:
-        """The directory of this child, made when first asked for.
+        """Where this child's directory will be: it is told so before it may need one.
 
         Raises OSError: FileNotFoundError where there is no place for temporary files at all.
         """
-        if child_id in self._made:
-            return self._made[child_id]
         if not self._den:
-            self._begin()
-        path = os.path.join(self._den, str(child_id))
-        os.mkdir(path, 0o700)
-        self._made[child_id] = path
-        return path
+            self._base = os.path.join(os.path.realpath(tempfile.gettempdir()), f"foxden-{os.getuid()}")
+            self._den = os.path.join(self._base, f"{os.getpid()}-{secrets.token_hex(8)}")
+        return self._named.setdefault(child_id, os.path.join(self._den, str(child_id)))
 
     def path(self, child_id: int) -> str:
         """Empty: it has none."""
-        return self._made.get(child_id, "")
+        return self._named.get(child_id, "")
+
+    def make(self, child_id: int) -> None:
+        """Make the directory, if this child is to have one.  Raises OSError."""
+        path = self.path(child_id)
+        if not path or child_id in self._made:
+            return
+        if self._lock < 0:
+            self._begin()
+        os.mkdir(path, 0o700)
+        self._made.add(child_id)
 
     def _begin(self) -> None:
-        self._base = os.path.join(tempfile.gettempdir(), f"foxden-{os.getuid()}")
         _make_private(self._base)
         self.sweep()
-        den = tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=self._base)
-        self._lock = os.open(den, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.mkdir(self._den, 0o700)
+        self._lock = os.open(self._den, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._den = os.path.realpath(den)
 
     def sweep(self) -> None:
         """Remove what dens left that were killed."""
@@ -59,17 +64,18 @@ class Temporaries:
 
     def forget(self, child_id: int) -> None:
         """The child has ended: remove its directory and all that it made there."""
-        path = self._made.pop(child_id, "")
-        if path:
+        path = self._named.pop(child_id, "")
+        if child_id in self._made:
+            self._made.discard(child_id)
             remove_tree(path)
 
     def close(self) -> None:
-        for child_id in list(self._made):
-            self.forget(child_id)
-        if self._den:
+        if self._lock >= 0:
             remove_tree(self._den)
             os.close(self._lock)
-            self._den, self._lock = "", -1
+            self._lock = -1
+            with contextlib.suppress(OSError):
+                os.rmdir(self._base)  # unless another den has its own there
 
 
 def _make_private(path: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from foxden.sandbox.paths import AbsPath, Access, FileRule, PathRules, lookup
+from foxden.sandbox.paths import AbsPath, Access, FileRule, PathRules, longest, lookup
 
 
 def made(*pairs: tuple[str, Access]) -> PathRules:
@@ -80,3 +80,9 @@ def test_normal_paths_are_taken_as_they_are(path: str) -> None:
 def test_paths_that_two_readers_could_read_differently_are_refused(path: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         AbsPath.parse(path)
+
+
+def test_longest_says_what_is_said_of_any_path_or_nothing() -> None:
+    said = {"/a": 1, "/a/b/c": 2}
+    assert [longest(said, path) for path in ("/a/b", "/a/b/c/d", "/ab", "/", "")] == [1, 2, None, None, None]
+    assert longest({"/": 3}, "/x") == 3
