@@ -103,6 +103,7 @@ FORMS: dict[str, Form] = {
     "futimesat": Form("utime", at=0, path=1, buffer=2),
     "utimensat": Form("utime", at=0, path=1, buffer=2, flags=3),
     "connect": Form("connect", at=0, buffer=1, size=2),
+    "memfd_create": Form("memfd", path=0, flags=1),
 }
 
 # What each operation needs of the path that it names, of both where it names two.  `open` and `access` by their flags.
@@ -111,7 +112,7 @@ NEEDS: dict[str, int] = {
     "readlink": READ, "getxattr": READ, "listxattr": READ,
     "chmod": WRITE, "chown": WRITE, "truncate": WRITE, "utime": WRITE, "setxattr": WRITE, "removexattr": WRITE,
     "link": CHANGE, "symlink": CHANGE, "mkdir": CHANGE, "mknod": CHANGE, "rename": CHANGE, "unlink": CHANGE,
-    "connect": CONNECT,
+    "connect": CONNECT, "memfd": 0,
 }  # fmt: skip
 
 # Flags that a call may have; any other is EINVAL, as the kernel says, for nobody knows what it would mean.

@@ -210,6 +210,7 @@ _SOCKETS = {
     "SO_MARK": 36,
     "SO_PROTOCOL": 38,
     "SO_DOMAIN": 39,
+    "SO_NETNS_COOKIE": 71,
     "TCP_NODELAY": 1,
     "TCP_MAXSEG": 2,
     "TCP_CORK": 3,
