@@ -108,11 +108,22 @@ def act_record(told: ToldAct, explainer: Explainer, who: Who) -> Act:
         access=access.word() if of_file else None,
         errno=errno_name(told.errno),
         rule=rule,
-        hint=answer.hint if not told.granted else "",
+        hint=(answer.hint or _own_reason(told)) if not told.granted else "",
         stack=told.stack,
         count=told.count,
         granted=told.granted,
     )
+
+
+def _own_reason(told: ToldAct) -> str:
+    """The hint where the rules would allow it and the broker does not: a protected name, or nothing that is given."""
+    from foxden.sandbox.hopeless import NOTHING
+    from foxden.sandbox.program import protecting
+
+    if "a protected name" in told.detail:
+        names = protecting(told.path)
+        return " ".join(f"--unprotect '{name}'" for name in names) or "a --protect of the caller's names it"
+    return NOTHING + told.detail if told.detail else ""
 
 
 _PEER = re.compile(r"inet:(.+):(\d+)\Z")  # as broker/loopback tells an internet address

@@ -57,6 +57,19 @@ PROTECTED_NAMES: tuple[str, ...] = (
 )  # fmt: skip
 
 
+def protecting(path: str) -> tuple[str, ...]:
+    """The usual protected names that this path is, lies below, or is the beginning of."""
+    from fnmatch import fnmatchcase
+
+    parts = path.casefold().strip("/").split("/")
+    tails = [parts[start:] for start in range(len(parts))]
+
+    def speaks_of(name: str, tail: list[str]) -> bool:
+        return all(fnmatchcase(part, pattern) for part, pattern in zip(tail, name.casefold().split("/"), strict=False))
+
+    return tuple(name for name in PROTECTED_NAMES if any(speaks_of(name, tail) for tail in tails))
+
+
 class ProgramBase(msgspec.Struct, frozen=True, kw_only=True):
     """A plugin policy, compiled: what no caller changes.  Made by tools/compile_policies.py, kept with the policies."""
 
