@@ -26,7 +26,7 @@ from foxden.broker.job import EEXIST, EINVAL, ENOENT, EPERM, Job
 from foxden.broker.looking import xattr_path
 from foxden.broker.records import Refused
 from foxden.broker.rules import CHANGE, READ, STAT, WRITE
-from foxden.broker.tasks import umask_of
+from foxden.broker.tasks import open_flags, umask_of
 from foxden.broker.view import Place
 
 _XATTR_NAME_MAX, _XATTR_SIZE_MAX = 256, 65_536
@@ -149,6 +149,8 @@ def _changed(job: Job, *, may_be_link: bool = False) -> Place:
     request = job.request
     place = job.place(request.at, request.path, follow=not request.flags & AT_SYMLINK_NOFOLLOW, flags=request.flags)
     need = NEEDS[request.operation]
+    if place.is_own and _is_held_for_writing(job, place):
+        return place  # what it may write, under a name or none, it may change the attributes of
     job.allow(place, need)
     if not stat.S_ISDIR(place.mode):
         job.not_leading(place, need)
@@ -157,6 +159,12 @@ def _changed(job: Job, *, may_be_link: bool = False) -> Place:
     if stat.S_ISLNK(place.mode) and not may_be_link:
         raise OSError(95, place.path)
     return place
+
+
+def _is_held_for_writing(job: Job, place: Place) -> bool:
+    held = open_flags(job.note.tid, place.number)
+    job.check()
+    return not held & os.O_PATH and held & os.O_ACCMODE != os.O_RDONLY
 
 
 def chmod(job: Job) -> int:

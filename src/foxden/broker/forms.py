@@ -75,12 +75,16 @@ FORMS: dict[str, Form] = {
     "llistxattr": Form("listxattr", path=0, buffer=1, size=2, fixed=_NOFOLLOW),
     "setxattr": Form("setxattr", path=0, path2=1, buffer=2, size=3, extra=4),
     "lsetxattr": Form("setxattr", path=0, path2=1, buffer=2, size=3, extra=4, fixed=_NOFOLLOW),
+    "fsetxattr": Form("setxattr", at=0, path2=1, buffer=2, size=3, extra=4, fixed=AT_EMPTY_PATH),
+    "fremovexattr": Form("removexattr", at=0, path2=1, fixed=AT_EMPTY_PATH),
     "removexattr": Form("removexattr", path=0, path2=1),
     "lremovexattr": Form("removexattr", path=0, path2=1, fixed=_NOFOLLOW),
     "chmod": Form("chmod", path=0, mode=1),
     "fchmodat": Form("chmod", at=0, path=1, mode=2),
     "fchmodat2": Form("chmod", at=0, path=1, mode=2, flags=3),
+    "fchmod": Form("chmod", at=0, mode=1, fixed=AT_EMPTY_PATH),
     "chown": Form("chown", path=0, mode=1, extra=2),
+    "fchown": Form("chown", at=0, mode=1, extra=2, fixed=AT_EMPTY_PATH),
     "lchown": Form("chown", path=0, mode=1, extra=2, fixed=_NOFOLLOW),
     "fchownat": Form("chown", at=0, path=1, mode=2, extra=3, flags=4),
     "link": Form("link", path=0, path2=1),
@@ -103,6 +107,7 @@ FORMS: dict[str, Form] = {
     "futimesat": Form("utime", at=0, path=1, buffer=2),
     "utimensat": Form("utime", at=0, path=1, buffer=2, flags=3),
     "connect": Form("connect", at=0, buffer=1, size=2),
+    "memfd_create": Form("memfd", path=0, flags=1),
 }
 
 # What each operation needs of the path that it names, of both where it names two.  `open` and `access` by their flags.
@@ -111,7 +116,7 @@ NEEDS: dict[str, int] = {
     "readlink": READ, "getxattr": READ, "listxattr": READ,
     "chmod": WRITE, "chown": WRITE, "truncate": WRITE, "utime": WRITE, "setxattr": WRITE, "removexattr": WRITE,
     "link": CHANGE, "symlink": CHANGE, "mkdir": CHANGE, "mknod": CHANGE, "rename": CHANGE, "unlink": CHANGE,
-    "connect": CONNECT,
+    "connect": CONNECT, "memfd": 0,
 }  # fmt: skip
 
 # Flags that a call may have; any other is EINVAL, as the kernel says, for nobody knows what it would mean.

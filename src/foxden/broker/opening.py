@@ -14,6 +14,7 @@ import socket
 import stat
 import struct
 
+from foxden.broker import loopback
 from foxden.broker.forms import (
     AT_FDCWD,
     O_LARGEFILE,
@@ -195,12 +196,14 @@ def _reopen_own(job: Job, place: Place, flags: int) -> Given | Later:
 
 
 def connect(job: Job) -> Later:
-    """A connected socket takes the place of the child's own, which was never bound or connected."""
+    """A connected unix socket takes the place of the child's own, which was never bound or connected."""
     request = job.request
     if not 2 <= request.size <= 128:
         raise OSError(EINVAL, "size")
     address = job.data(request.buffer, request.size)
     family = struct.unpack_from("=H", address)[0]
+    if family in loopback.FAMILIES:
+        return loopback.connect(job, address, family)
     if family != socket.AF_UNIX:
         raise Refused(errno=errno.EAFNOSUPPORT, detail=f"address family {family}")
     name = address[2:]

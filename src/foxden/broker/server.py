@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 
-from foxden.broker import changing, looking, opening, quick
+from foxden.broker import changing, looking, memory, opening, quick
 from foxden.broker.client import Client, Pending, StackWait
 from foxden.broker.forms import KNOWN_FLAGS, Request, decode, forms_of, signed_64
 from foxden.broker.job import EACCES, EINVAL, ENOENT, Gone, Job
@@ -45,7 +45,7 @@ OPERATIONS: dict[str, Operation] = {
     "mkdir": changing.mkdir, "mknod": changing.mknod, "symlink": changing.symlink, "link": changing.link,
     "rename": changing.rename, "unlink": changing.unlink, "chmod": changing.chmod, "chown": changing.chown,
     "truncate": changing.truncate, "utime": changing.utime, "setxattr": changing.setxattr,
-    "removexattr": changing.removexattr,
+    "removexattr": changing.removexattr, "memfd": memory.memfd,
 }  # fmt: skip
 
 
@@ -310,7 +310,9 @@ class Broker:
             try:
                 if isinstance(result, OSError):
                     raise result
-                if later.socket_type:
+                if later.attempt is not None:
+                    listener.succeed(note.id, 0)
+                elif later.socket_type:
                     if listener.replace(note.id, result, later.target, close_on_exec=later.close_on_exec):
                         listener.succeed(note.id, 0)
                 else:
@@ -318,7 +320,7 @@ class Broker:
             except OSError as error:
                 listener.fail(note.id, error.errno or EACCES)
             finally:
-                if isinstance(result, int):
+                if isinstance(result, int) and result >= 0:
                     os.close(result)
 
     # ---- refusing, and telling

@@ -46,6 +46,8 @@ def report(run: Run, outcome: Outcome, told: Sequence[Told]) -> None:
     violations = [*(violation_of(act) for act in acts if not act.granted), *hidden(acts)]
     if run.exceeded is not None:
         violations.append(_limit(*run.exceeded))
+    if run.untold:
+        violations.append(_untold(run.untold))
     if any(is_on(os.environ, name) for name in _LOGGING):
         for violation in violations:
             violation_line.say(violation)
@@ -74,6 +76,14 @@ def _limit(limit: str, value: int) -> Violation:
     return Violation(
         time=time.time(), pid=0, process_type="plugin", level=1, kind="limit", operation=limit,
         rule=f"ended {words.format(value=value)}", hint=f"{option} gives it more",
+    )  # fmt: skip
+
+
+def _untold(count: int) -> Violation:
+    return Violation(
+        time=time.time(), pid=0, process_type="plugin", level=1, kind="limit", operation="more violations", count=count,
+        rule="the broker tells of so many acts a second; the rest is counted here",
+        hint="what was told first says what to allow",
     )  # fmt: skip
 
 

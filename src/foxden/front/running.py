@@ -39,6 +39,7 @@ class Run:
         self.options = options
         self.enforcement: Enforcement | None = None
         self.exceeded: tuple[str, int] | None = None
+        self.untold = 0  # refused acts that were only counted
         self.plan: ProgramPlan | None = None
         self._capturing = options.as_json
         self._pipes: list[tuple[int, int]] = []
@@ -64,6 +65,7 @@ class Run:
             for pair in self._pipes:
                 for fd in pair:
                     _close(fd)
+        self.untold = broker.untold
         return outcome, broker.told
 
     # ---- before the program runs

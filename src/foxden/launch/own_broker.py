@@ -49,6 +49,7 @@ class Told(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     detail: _Text = ""
 
 
+_UNTOLD = "untold"  # the operation of an Act that says how many more there were
 _decoder = msgspec.msgpack.Decoder(Told)
 
 
@@ -58,6 +59,7 @@ class OwnBroker:
     def __init__(self, pid: int, sock: socket.socket) -> None:
         self._pid, self._sock = pid, sock
         self.told: list[Told] = []
+        self.untold = 0  # acts beyond the rate at which the broker tells of them
         self.failed = False
 
     def fileno(self) -> int:
@@ -81,12 +83,18 @@ class OwnBroker:
         if not packet:
             return False
         try:
-            self.told.append(_decoder.decode(packet))
+            self._take(_decoder.decode(packet))
         except msgspec.DecodeError:
             self.failed = True
             os.kill(self._pid, signal.SIGKILL)  # it reads hostile memory all day: it may have been taken over
             return False
         return True
+
+    def _take(self, told: Told) -> None:
+        if told.operation == _UNTOLD:
+            self.untold += told.count
+        else:
+            self.told.append(told)
 
     def finish(self) -> None:
         """Let it go, hear its last words, reap it."""
@@ -166,9 +174,12 @@ class _Loop:
         return True
 
     def _put(self, said: Act | Ask | Detached) -> None:
-        if not isinstance(said, Act):
+        if isinstance(said, Detached) and said.untold + self._dropped:
+            said = Act(said.child_id, 0, False, _UNTOLD, 0, (), times=said.untold + self._dropped)
+            self._dropped = 0
+        elif not isinstance(said, Act):
             return
-        if len(self._queue) >= _QUEUE_MAX:
+        elif len(self._queue) >= _QUEUE_MAX:
             self._dropped += said.times
             return
         self._queue.append(msgspec.msgpack.encode(tuple(said)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import platform
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -86,6 +87,9 @@ def act_record(told: ToldAct, explainer: Explainer, who: Who) -> Act:
 
     access = Access(told.access)
     name = name_of(told.syscall, explainer.arch)
+    to_host = _PEER.match(told.path) if told.operation == "connect" else None
+    if to_host is not None:
+        return _network_record(told, explainer, who, to_host[1], int(to_host[2]))
     of_file = bool(told.operation and told.path)
     answer = explainer.file(told.path, access) if of_file else explainer.call(told.syscall, told.args)
     # Where the rules would allow it, it was something else that said no: the broker's own reason.
@@ -104,7 +108,47 @@ def act_record(told: ToldAct, explainer: Explainer, who: Who) -> Act:
         access=access.word() if of_file else None,
         errno=errno_name(told.errno),
         rule=rule,
-        hint=answer.hint if not told.granted else "",
+        hint=(answer.hint or _own_reason(told)) if not told.granted else "",
+        stack=told.stack,
+        count=told.count,
+        granted=told.granted,
+    )
+
+
+def _own_reason(told: ToldAct) -> str:
+    """The hint where the rules would allow it and the broker does not: a protected name, or nothing that is given."""
+    from foxden.sandbox.hopeless import NOTHING
+    from foxden.sandbox.program import protecting
+
+    if "a protected name" in told.detail:
+        names = protecting(told.path)
+        return " ".join(f"--unprotect '{name}'" for name in names) or "a --protect of the caller's names it"
+    return NOTHING + told.detail if told.detail else ""
+
+
+_PEER = re.compile(r"inet:(.+):(\d+)\Z")  # as broker/loopback tells an internet address
+
+
+def _network_record(told: ToldAct, explainer: Explainer, who: Who, host: str, port: int) -> Act:
+    """A program that tried to connect somewhere."""
+    from foxden.sandbox.explain import errno_name, name_of
+
+    looks_up = port == 53
+    return Act(
+        time=time.time(),
+        pid=who.pid,
+        process_type=who.process_type,
+        remote_type=who.remote_type,
+        level=who.level,
+        kind="network",
+        operation=told.operation,
+        syscall=name_of(told.syscall, explainer.arch) or str(told.syscall),
+        args=told.args,
+        host=host,
+        port=port,
+        errno=errno_name(told.errno),
+        rule=f"{told.detail} ({explainer.call(told.syscall, told.args).rule})",
+        hint=explainer.hints.for_host("HOST" if looks_up else host, None if looks_up else port, ""),
         stack=told.stack,
         count=told.count,
         granted=told.granted,

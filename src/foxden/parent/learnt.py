@@ -37,7 +37,8 @@ class ActLog:
         self.untold = 0  # acts beyond the bound
 
     def add(self, act: Act) -> None:
-        key = (act.pid, act.operation, act.syscall, act.path, act.access, act.granted, act.errno)
+        key = (act.pid, act.operation, act.syscall, act.path, act.access, act.granted, act.errno,
+               act.host, act.port)  # fmt: skip
         first, count = self._acts.get(key, (act, 0))
         if not count and len(self._acts) >= self._most:
             self.untold += act.count

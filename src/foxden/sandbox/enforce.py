@@ -219,6 +219,7 @@ def _terminal(plan: SandboxPlan) -> tuple[int, int]:
     _step("session", os.setsid)
     # Before exec nobody reads this process's memory, in which its starter's lies.
     _step("not_dumpable", lambda: linux.prctl(linux.PR_SET_DUMPABLE, 0))
+    _step("words", private.forget_words)  # which the program reads in /proc/1/cmdline all the same
     return _step("terminal", private.open_terminal) if plan.terminal else (-1, -1)
 
 

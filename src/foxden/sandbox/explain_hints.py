@@ -92,6 +92,8 @@ class Hints:
         never = self._never(granted)
         if never:
             return NOTHING + never
+        if access & Access.CONNECT and self._ways.starts:
+            return f'a policy file, `foxden run --policy F.toml`, with [files] "{path}" = "connect"'
         way = self._ways.write if changes else self._ways.read
         if not way or not path.startswith("/"):
             return NOTHING + self._ways.why_not

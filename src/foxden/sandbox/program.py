@@ -9,7 +9,7 @@ Loaded by every `foxden run`: it imports no policy compiler, only what that left
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, NamedTuple
 
@@ -55,6 +55,19 @@ PROTECTED_NAMES: tuple[str, ...] = (
     ".exrc", ".nvimrc", ".vimrc", ".emacs", ".gdbinit", ".lldbinit", ".npmrc", ".yarnrc.yml", ".cargo/config.toml",
     ".claude/settings.json", ".mcp.json", ".cursor/mcp.json", ".codex/config.toml",  # agents
 )  # fmt: skip
+
+
+def protecting(path: str) -> tuple[str, ...]:
+    """The usual protected names that this path is, lies below, or is the beginning of."""
+    from fnmatch import fnmatchcase
+
+    parts = path.casefold().strip("/").split("/")
+    tails = [parts[start:] for start in range(len(parts))]
+
+    def speaks_of(name: str, tail: list[str]) -> bool:
+        return all(fnmatchcase(part, pattern) for part, pattern in zip(tail, name.casefold().split("/"), strict=False))
+
+    return tuple(name for name in PROTECTED_NAMES if any(speaks_of(name, tail) for tail in tails))
 
 
 class ProgramBase(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,8 +118,10 @@ def program_plan(
     """
     granted = file_rules(grants)
     files = {path.replace(HOME, user.home): Access(access) for path, access in base.files}
-    rules = _together(files, granted, named)
+    mounts = _mounts(user, {path for path, access in granted if access & Access.READ})
     private = {target.replace(HOME, user.home) for target in _PRIVATE_PATHS}
+    replaced = private.difference(mount.target for mount in mounts)  # by files of the caller's, with their rights
+    rules = _together({path: files[path] for path in files.keys() - replaced}, granted, named, mounts)
     shown = [Bind(path, path) for path in files if path not in private and path not in links]
     shown += [Bind(path, path, bool(access & Access.WRITE)) for path, access in granted if access & Access.READ]
     shown += [Bind(each.source, each.target) for each in named]
@@ -115,7 +130,7 @@ def program_plan(
     sandbox = msgspec.structs.replace(
         base.plan,
         binds=tuple(shown),
-        mounts=(*_mounts(user), *(Mount("link", path, to) for path, to in links.items()), Mount("folder", cwd)),
+        mounts=(*mounts, *(Mount("link", path, to) for path, to in links.items()), Mount("folder", cwd)),
         landlock=msgspec.structs.replace(
             landlock, rules=tuple(LandlockRule(path, landlock_rights(Access(bits))) for path, bits in rules)
         ),
@@ -145,10 +160,13 @@ def continues(plan: SandboxPlan, begun: SandboxPlan) -> bool:
 
 
 def _together(
-    files: Mapping[str, Access], granted: Iterable[tuple[str, Access]], named: Iterable[Named]
+    files: Mapping[str, Access], granted: Iterable[tuple[str, Access]], named: Iterable[Named], mounts: Sequence[Mount]
 ) -> tuple[tuple[str, int], ...]:
     """One rule a path.  What is granted may be executed where it may be read: code that is data is code."""
     together: dict[str, Access] = dict(files)
+    for mount in mounts:
+        if mount.what in _OWN_ACCESS:
+            together[mount.target] = together.get(mount.target, Access.NONE) | _OWN_ACCESS[mount.what]
     for path, access in granted:
         given = access | Access.EXECUTE if access & Access.READ else access
         together[path] = access if access & Access.DENY else together.get(path, Access.NONE) | given
@@ -157,11 +175,21 @@ def _together(
     return tuple((path, int(access)) for path, access in sorted(together.items()))
 
 
-def _mounts(user: User) -> Iterable[Mount]:
-    for mount in _PRIVATE:
-        yield msgspec.structs.replace(mount, target=user.home) if mount.target == HOME else mount
-    yield Mount("text", "/etc/passwd", content=_passwd(user))
-    yield Mount("text", "/etc/group", content=f"root:x:0:\nuser:x:{user.gid}:\nnogroup:x:65534:\n".encode())
+# What a program may do with what was made for it, beyond the policy's files: that is nobody else's.
+_OWN_ACCESS: dict[str, Access] = {
+    "tmpfs": Access.CONNECT,  # sockets there are its own
+    "text": Access.READ,
+}
+
+
+def _mounts(user: User, granted: Container[str]) -> tuple[Mount, ...]:
+    """What is made for it, but for places that the caller fills with files of theirs."""
+    made = [
+        *(msgspec.structs.replace(mount, target=user.home) if mount.target == HOME else mount for mount in _PRIVATE),
+        Mount("text", "/etc/passwd", content=_passwd(user)),
+        Mount("text", "/etc/group", content=f"root:x:0:\nuser:x:{user.gid}:\nnogroup:x:65534:\n".encode()),
+    ]
+    return tuple(mount for mount in made if mount.what not in _OWN_ACCESS or mount.target not in granted)
 
 
 def _passwd(user: User) -> bytes:

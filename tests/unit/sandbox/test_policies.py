@@ -35,8 +35,9 @@ STRICT = [("content", 4), *((name, 1) for name in NAMES if name not in TRUSTED |
 FILTERED_BY = {row.policy: SERVER_POLICIES[row.family] for row in child_rows() if row.family in SERVER_POLICIES}
 # Who has what by its work: nobody else does.
 ALLOWED = {
-    ("broker", "process_vm_readv"), ("broker", "process_vm_writev"),
+    ("broker", "process_vm_readv"), ("broker", "process_vm_writev"), ("broker", "pidfd_getfd"),
     ("forkserver-broker", "process_vm_readv"), ("forkserver-broker", "process_vm_writev"),
+    ("forkserver-broker", "pidfd_getfd"),  # a program's socket, to connect it to the program's own loopback
     *(("forkserver-plugin", call) for call in REACHING if call not in ("open_by_handle_at", "setns")),
     *((name, call) for name in ("plugin", "plugin-explain") for call in ("execve", "execveat", *INTERNET[:4], INTERNET[-1])),
     *(("forkserver-plugin", call) for call in ("execve", "execveat", *INTERNET) if "AF_PACKET" not in call),
@@ -127,6 +128,7 @@ REFUSED = (
 
 OWN_WORK = {
     ("socket", "getsockopt 3 IPPROTO_IP IP_OPTIONS 1"), ("broker", "openat2"), ("broker", "fcntl 3 F_SETFL 0x2000"),
+    ("broker", "pidfd_open"),
 }  # fmt: skip
 
 
