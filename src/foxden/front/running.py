@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _REFUSED_NAMESPACES = (1, 22, 28, 38)  # EPERM, EINVAL, ENOSPC, ENOSYS
 _CAPTURED_MAX = 64 << 20  # of each stream with --json
-_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP)
 _WITHOUT_NAMESPACES = (Layer.NAMESPACES, Layer.ROOT)
 
 
@@ -57,8 +57,9 @@ class Run:
         sandbox = _with_terminal(plan.sandbox, streams)
         broker = own_broker.fork_broker(load_base("broker", arch).plan, plan, everything=options.explain)
         try:
-            ready = self._start(sandbox, self._call(plan, streams))
-            outcome = self._see_through(ready, broker)
+            call = self._call(plan, streams)
+            ready = self._start(sandbox, call)
+            outcome = self._see_through(ready, broker, in_front=call.in_front)
         finally:
             broker.finish()
             for pair in self._pipes:
@@ -78,9 +79,14 @@ class Run:
 
     def _call(self, plan: ProgramPlan, streams: tuple[int, int, int]) -> Call:
         options = self.options
+        in_front = True
+        if -1 in streams:
+            from foxden.launch.terminal import begins_in_front
+
+            in_front = begins_in_front()
         environment = program_view.environment_for(options.grants, program_view.caller().home, os.environ)
         arguments = [os.fsencode(argument) for argument in options.arguments]
-        return Call(arguments, environment, os.fsencode(program_view.standing_in(options.cwd)), streams)
+        return Call(arguments, environment, os.fsencode(program_view.standing_in(options.cwd)), streams, in_front=in_front)
 
     def _start(self, sandbox: SandboxPlan, call: Call) -> direct.Ready:
         """The program's init with its sandbox on, judged."""
@@ -104,12 +110,14 @@ class Run:
 
     # ---- while it runs
 
-    def _see_through(self, ready: direct.Ready, broker: own_broker.OwnBroker) -> Outcome:
+    def _see_through(self, ready: direct.Ready, broker: own_broker.OwnBroker, *, in_front: bool) -> Outcome:
         relay: Relay | None = None
         if ready.terminal >= 0:
             from foxden.launch.terminal import Relay
 
             relay = Relay(ready.terminal)
+            if in_front:
+                relay.begin()
         captures = tuple(Capture(reader, self.options.grants.output or _CAPTURED_MAX) for reader, _ in self._pipes)
         for place, (reader, writer) in enumerate(self._pipes):
             os.close(writer)
@@ -152,9 +160,8 @@ class Run:
             if number == signal.SIGWINCH:
                 if relay is not None:
                     relay.copy_size()
-            elif number == signal.SIGCONT:
-                if relay is not None:
-                    relay.begin()
+            elif number == signal.SIGCONT and relay is not None and relay.has_keyboard:
+                relay.again()
             elif self._supervisor is not None:
                 self._supervisor.send_signal(number)
 

@@ -33,6 +33,7 @@ class Call(NamedTuple):
     cwd: bytes
     streams: tuple[int, int, int]  # descriptors for 0, 1, 2; -1: the terminal
     terminal: int = -1  # the child's end of the terminal; -1: it has none
+    in_front: bool = True  # it has the keyboard of its terminal from the first moment on
 
 
 def prepare(call: Call) -> None:
@@ -87,12 +88,14 @@ class _Init:
     def _hear(self) -> bool:
         """One word of whoever started this.  False: there is nobody any more."""
         word = control.receive(self._sock)
-        if word is None or word.kind is not Kind.SIGNAL:
+        if word is None or word.kind not in (Kind.SIGNAL, Kind.FRONT):
             return False
-        if word.value == signal.SIGCONT and self._call.terminal >= 0:
-            os.tcsetpgrp(self._call.terminal, os.getpgid(self._program))
-        with contextlib.suppress(ProcessLookupError):  # it is just ending, and is about to be reaped
-            os.killpg(self._program, word.value)
+        number = signal.SIGCONT if word.kind is Kind.FRONT else word.value
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # it is just ending, and is about to be reaped
+            if self._call.terminal >= 0 and number == signal.SIGCONT:
+                group = os.getpgid(self._program) if word.kind is Kind.FRONT else os.getpgrp()
+                os.tcsetpgrp(self._call.terminal, group)
+            os.killpg(self._program, number)
         return True
 
     def _reap(self) -> int | None:
@@ -154,7 +157,7 @@ def _start(path: bytes, call: Call) -> int:
 
 
 def _spawn(path: bytes, arguments: Sequence[bytes], call: Call) -> int:
-    if call.terminal >= 0:
+    if call.terminal >= 0 and call.in_front:
         return _spawn_in_foreground(path, arguments, call)
     return os.posix_spawn(path, list(arguments), call.environment, setpgroup=0, setsigmask=[], setsigdef=_DEFAULTS)
 

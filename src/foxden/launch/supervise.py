@@ -119,14 +119,13 @@ class Supervisor:
         self._end: control.Word | None = None
         self._gone = False
         self._exceeded = ""
+        self._stops_with_it = False  # the user asked for it to stop, as a part of a job
         self._began = time.monotonic()
         self._watch_at = self._began + _WATCH_S
 
     def run(self) -> Outcome:
         """See it through.  What interrupts this ends the program."""
         try:
-            if self._relay is not None:
-                self._relay.begin()
             while not self._gone:
                 self._turn()
             self._read_the_rest()
@@ -136,14 +135,19 @@ class Supervisor:
         finally:
             if self._relay is not None:
                 self._relay.end()
+                self._relay.close()
             if self._feed is not None:
                 self._feed.close()
         return self._outcome()
 
     def send_signal(self, number: int) -> None:
         """Pass a signal on to the program's process group."""
+        self._stops_with_it = self._stops_with_it or number == signal.SIGTSTP
+        self._say(Kind.SIGNAL, number)
+
+    def _say(self, kind: Kind, value: int) -> None:
         try:
-            control.send(self._sock, Kind.SIGNAL, number)
+            control.send(self._sock, kind, value)
         except OSError:
             self._gone = True
 
@@ -199,15 +203,27 @@ class Supervisor:
         if word is None:
             self._gone = True
         elif word.kind is Kind.STOPPED:
-            self._stopped()
+            self._stopped(word.value)
         elif word.kind in (Kind.EXITED, Kind.SIGNALLED, Kind.NOT_EXECUTED):
             self._end = word
             self._gone = True
 
-    def _stopped(self) -> None:
-        if self._relay is not None and self._relay.wants_keys:
-            self._relay.suspend()
-            self.send_signal(signal.SIGCONT)
+    def _stopped(self, number: int) -> None:
+        """It stopped: for want of the keyboard, or because the user stopped it.  One that stops itself is let be."""
+        relay = self._relay
+        wants_keyboard = relay is not None and number in (signal.SIGTTIN, signal.SIGTTOU)
+        if wants_keyboard and relay is not None and relay.begin():
+            return self._say(Kind.FRONT, 0)
+        if not (wants_keyboard or self._stops_with_it or (relay is not None and relay.has_keyboard)):
+            return None
+        self._stops_with_it = False
+        had_keyboard = wants_keyboard or (relay is not None and relay.has_keyboard)
+        if relay is not None:
+            relay.end()
+        os.kill(0, signal.SIGSTOP)  # us and the job that we are a part of, until the user's shell continues it
+        if relay is not None and had_keyboard and relay.begin():
+            return self._say(Kind.FRONT, 0)
+        return self._say(Kind.SIGNAL, signal.SIGCONT)
 
     def _show(self) -> None:
         if self._relay is not None and not self._relay.show() and self._end is None:
