@@ -130,4 +130,5 @@ def _ended_by(error: BaseException, *, debug: bool) -> int:
 def _usage(error: click.UsageError) -> Failure:
     where = error.ctx.command_path if error.ctx is not None else "foxden"
     text = error.format_message().rstrip(".")
-    return Failure(failures.USAGE, text[:1].lower() + text[1:], f"`{where} --help` lists what there is")
+    code = failures.RUN_FAILED if where == "foxden run" else failures.USAGE  # 2 may be the program's own
+    return Failure(code, text[:1].lower() + text[1:], f"`{where} --help` lists what there is")

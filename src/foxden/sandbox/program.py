@@ -9,7 +9,7 @@ Loaded by every `foxden run`: it imports no policy compiler, only what that left
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, NamedTuple
 
@@ -42,7 +42,7 @@ _PRIVATE: tuple[Mount, ...] = (
     Mount("text", "/etc/hostname", content=b"foxden\n"),
 )
 HOST_NAME = "foxden"
-_PRIVATE_PATHS = frozenset(mount.target for mount in _PRIVATE)
+_PRIVATE_PATHS = frozenset((*(mount.target for mount in _PRIVATE), "/etc/passwd", "/etc/group"))
 
 # Of programs that write where the user works: what the user, or a tool of theirs, will later run or obey.
 PROTECTED_NAMES: tuple[str, ...] = (
@@ -96,7 +96,7 @@ def program_plan(
     user: User,
     *,
     cwd: str,
-    named: Iterable[Named] = (),
+    named: Sequence[Named] = (),
     links: Mapping[str, str] = MappingProxyType({}),
 ) -> ProgramPlan:
     """Put it together.  `links`: those of the base's trees that are symbolic links on this host, and where they lead.
@@ -104,18 +104,25 @@ def program_plan(
     Raises: PolicyError where grants contradict each other.
     """
     granted = file_rules(grants)
-    files = {path.replace(HOME, user.home): Access(access) for path, access in base.files}
-    rules = _together(files, granted, named)
+    given = [path for path, access in granted if access & Access.READ] + [each.target for each in named]
     private = {target.replace(HOME, user.home) for target in _PRIVATE_PATHS}
+    replaced = {path for path in private if _covered(path, given)}
+    files = {path.replace(HOME, user.home): Access(access) for path, access in base.files}
+    files = {path: access for path, access in files.items() if path not in replaced}
+    rules = _together(files, granted, named)
     shown = [Bind(path, path) for path in files if path not in private and path not in links]
-    shown += [Bind(path, path, bool(access & Access.WRITE)) for path, access in granted if access & Access.READ]
+    trees = tuple(bind.target for bind in shown)
+    for path, access in granted:
+        writable = bool(access & Access.WRITE)
+        if access & Access.READ and (writable or not _covered(path, trees)):
+            shown.append(Bind(path, path, writable))
     shown += [Bind(each.source, each.target) for each in named]
     landlock = base.plan.landlock or LandlockPlan(0, 0, 0)
     writable = [path for path, access in granted if access & Access.WRITE]
     sandbox = msgspec.structs.replace(
         base.plan,
         binds=tuple(shown),
-        mounts=(*_mounts(user), *(Mount("link", path, to) for path, to in links.items()), Mount("folder", cwd)),
+        mounts=(*(each for each in _mounts(user, grants.memory) if each.target not in replaced), *(Mount("link", path, to) for path, to in links.items()), Mount("folder", cwd)),
         landlock=msgspec.structs.replace(
             landlock, rules=tuple(LandlockRule(path, landlock_rights(Access(bits))) for path, bits in rules)
         ),
@@ -125,6 +132,11 @@ def program_plan(
     )
     names = tuple(name for name in (*PROTECTED_NAMES, *grants.protect) if name not in grants.unprotected)
     return ProgramPlan(sandbox, rules, tuple((tree, names) for tree in writable) if names else (), base.errnos)
+
+
+def _covered(path: str, trees: Iterable[str]) -> bool:
+    """Is it one of them, or below one?  What the caller grants is the host's, and not a private one in its place."""
+    return any(path == tree or path.startswith(tree + "/") for tree in trees)
 
 
 def _together(
@@ -140,9 +152,10 @@ def _together(
     return tuple((path, int(access)) for path, access in sorted(together.items()))
 
 
-def _mounts(user: User) -> Iterable[Mount]:
+def _mounts(user: User, memory: int | None) -> Iterable[Mount]:
     for mount in _PRIVATE:
-        yield msgspec.structs.replace(mount, target=user.home) if mount.target == HOME else mount
+        size = min(mount.size, memory or mount.size)
+        yield msgspec.structs.replace(mount, target=user.home if mount.target == HOME else mount.target, size=size)
     yield Mount("text", "/etc/passwd", content=_passwd(user))
     yield Mount("text", "/etc/group", content=f"root:x:0:\nuser:x:{user.gid}:\nnogroup:x:65534:\n".encode())
 
@@ -164,7 +177,8 @@ def _limits(usual: tuple[Limit, ...], grants: Grants) -> tuple[Limit, ...]:
     if grants.file_size is not None:
         chosen.append(Limit("fsize", grants.file_size))
     if grants.cpu_time_s is not None:
-        chosen.append(Limit("cpu", max(1, round(grants.cpu_time_s))))
+        # Of each process, behind the watching of all: that ends them with a word that says why.
+        chosen.append(Limit("cpu", round(grants.cpu_time_s) + 2))
     names = {limit.name for limit in chosen}
     return (*(limit for limit in usual if limit.name not in names), *chosen)
 
