@@ -104,11 +104,18 @@ def act_record(told: ToldAct, explainer: Explainer, who: Who) -> Act:
         access=access.word() if of_file else None,
         errno=errno_name(told.errno),
         rule=rule,
-        hint=answer.hint if not told.granted else "",
+        hint="" if told.granted else answer.hint or (_unprotect(told.path) if "protected name" in told.detail else ""),
         stack=told.stack,
         count=told.count,
         granted=told.granted,
     )
+
+
+def _unprotect(path: str) -> str:
+    from foxden.sandbox.program import protected_name_in
+
+    name = protected_name_in(path)
+    return f"--unprotect {name}" if name else "leave out the --protect that names it"
 
 
 def violation_of(act: Act) -> Violation:

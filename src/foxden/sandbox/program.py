@@ -57,6 +57,20 @@ PROTECTED_NAMES: tuple[str, ...] = (
 )  # fmt: skip
 
 
+def protected_name_in(path: str) -> str:
+    """Which of the usual names a path has in it, or begins; empty: none."""
+    from fnmatch import fnmatchcase
+
+    parts = path.strip("/").split("/")
+    for name in PROTECTED_NAMES:
+        words = name.split("/")
+        for start in range(len(parts)):
+            here = parts[start : start + len(words)]
+            if all(map(fnmatchcase, here, words)) and (len(here) == len(words) or start + len(here) == len(parts)):
+                return name
+    return ""
+
+
 class ProgramBase(msgspec.Struct, frozen=True, kw_only=True):
     """A plugin policy, compiled: what no caller changes.  Made by tools/compile_policies.py, kept with the policies."""
 
@@ -122,7 +136,7 @@ def program_plan(
     sandbox = msgspec.structs.replace(
         base.plan,
         binds=tuple(shown),
-        mounts=(*(each for each in _mounts(user, grants.memory) if each.target not in replaced), *(Mount("link", path, to) for path, to in links.items()), Mount("folder", cwd)),
+        mounts=(*(each for each in _mounts(user, grants.memory) if each.target not in replaced), *_link_mounts(links, given), Mount("folder", cwd)),
         landlock=msgspec.structs.replace(
             landlock, rules=tuple(LandlockRule(path, landlock_rights(Access(bits))) for path, bits in rules)
         ),
@@ -132,6 +146,10 @@ def program_plan(
     )
     names = tuple(name for name in (*PROTECTED_NAMES, *grants.protect) if name not in grants.unprotected)
     return ProgramPlan(sandbox, rules, tuple((tree, names) for tree in writable) if names else (), base.errnos)
+
+
+def _link_mounts(links: Mapping[str, str], given: Sequence[str]) -> Iterable[Mount]:
+    return (Mount("link", path, to) for path, to in links.items() if not _covered(path, given))
 
 
 def _covered(path: str, trees: Iterable[str]) -> bool:
