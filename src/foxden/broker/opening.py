@@ -14,6 +14,7 @@ import socket
 import stat
 import struct
 
+from foxden.broker import own_network
 from foxden.broker.forms import (
     AT_FDCWD,
     O_LARGEFILE,
@@ -194,13 +195,15 @@ def _reopen_own(job: Job, place: Place, flags: int) -> Given | Later:
 # ---- unix sockets
 
 
-def connect(job: Job) -> Later:
+def connect(job: Job) -> int | Later:
     """A connected socket takes the place of the child's own, which was never bound or connected."""
     request = job.request
     if not 2 <= request.size <= 128:
         raise OSError(EINVAL, "size")
     address = job.data(request.buffer, request.size)
     family = struct.unpack_from("=H", address)[0]
+    if job.view.is_child and (family != socket.AF_UNIX or address[2:3] in (b"", b"\0")):
+        return own_network.connect(job, family, address)
     if family != socket.AF_UNIX:
         raise Refused(errno=errno.EAFNOSUPPORT, detail=f"address family {family}")
     name = address[2:]

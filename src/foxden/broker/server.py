@@ -304,7 +304,9 @@ class Broker:
             try:
                 if isinstance(result, OSError):
                     raise result
-                if later.socket_type:
+                if later.address:
+                    listener.succeed(note.id, 0)
+                elif later.socket_type:
                     if listener.replace(note.id, result, later.target, close_on_exec=later.close_on_exec):
                         listener.succeed(note.id, 0)
                 else:
@@ -312,7 +314,7 @@ class Broker:
             except OSError as error:
                 listener.fail(note.id, error.errno or EACCES)
             finally:
-                if isinstance(result, int):
+                if isinstance(result, int) and not later.address:
                     os.close(result)
 
     # ---- refusing, and telling

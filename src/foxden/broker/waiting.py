@@ -7,12 +7,15 @@ Source: fifo(7), unix(7), eventfd(2).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
 import threading
 from collections import deque
 from typing import NamedTuple
+
+from foxden.sandbox import linux
 
 HELPERS_MAX = 32
 _EAGAIN = 11
@@ -21,11 +24,12 @@ _EAGAIN = 11
 class Later(NamedTuple):
     """What is to be opened.  Holds `fd` until it is done."""
 
-    fd: int  # O_PATH
+    fd: int  # O_PATH, or a socket
     flags: int
     close_on_exec: bool
     socket_type: int = 0  # not 0: connect such a unix socket to it
     blocks: bool = True
+    address: bytes = b""  # not empty: connect `fd` itself, the child's own socket, to it
     target: int = -1  # the child's descriptor that the connected socket replaces
 
 
@@ -68,7 +72,12 @@ class Waiting:
     def _open(self, key: int, later: Later) -> None:
         result: int | OSError
         try:
-            result = connected(later) if later.socket_type else os.open(f"/proc/self/fd/{later.fd}", later.flags)
+            if later.address:
+                result = linux.syscall("connect", later.fd, later.address, len(later.address))
+            elif later.socket_type:
+                result = connected(later)
+            else:
+                result = os.open(f"/proc/self/fd/{later.fd}", later.flags)
         except OSError as error:
             result = error
         self._done.append((key, result))
@@ -89,7 +98,7 @@ class Waiting:
                 os.close(helper.opener)
             if not helper.cancelled:
                 found.append((key, helper.later, result))
-            elif isinstance(result, int):
+            elif isinstance(result, int) and not helper.later.address:
                 os.close(result)
         return found
 
@@ -99,7 +108,10 @@ class Waiting:
         if helper is None or helper.cancelled:
             return
         helper.cancelled = True
-        if not helper.later.socket_type and stat.S_ISFIFO(os.fstat(helper.later.fd).st_mode):
+        if helper.later.address:
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(helper.later.fd)) as sock:
+                sock.shutdown(socket.SHUT_RDWR)
+        elif not helper.later.socket_type and stat.S_ISFIFO(os.fstat(helper.later.fd).st_mode):
             helper.opener = os.open(f"/proc/self/fd/{helper.later.fd}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
     def close(self) -> None:

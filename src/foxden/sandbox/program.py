@@ -38,7 +38,7 @@ _PRIVATE: tuple[Mount, ...] = (
     Mount("link", "/dev/stdout", "/proc/self/fd/1"),
     Mount("link", "/dev/stderr", "/proc/self/fd/2"),
     Mount("link", "/etc/mtab", "/proc/self/mounts"),
-    Mount("text", "/etc/hosts", content=b"127.0.0.1\tlocalhost\n::1\tlocalhost\n"),
+    Mount("text", "/etc/hosts", content=b"127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.1.1\tfoxden\n"),
     Mount("text", "/etc/hostname", content=b"foxden\n"),
 )
 HOST_NAME = "foxden"
@@ -123,6 +123,8 @@ def program_plan(
     replaced = {path for path in private if _covered(path, given)}
     files = {path.replace(HOME, user.home): Access(access) for path, access in base.files}
     files = {path: access for path, access in files.items() if path not in replaced}
+    for path in _own_folders(user) - replaced:
+        files[path] = files.get(path, Access.NONE) | Access.CONNECT  # to sockets that are the program's own
     rules = _together(files, granted, named)
     shown = [Bind(path, path) for path in files if path not in private and path not in links]
     trees = tuple(bind.target for bind in shown)
@@ -146,6 +148,10 @@ def program_plan(
     )
     names = tuple(name for name in (*PROTECTED_NAMES, *grants.protect) if name not in grants.unprotected)
     return ProgramPlan(sandbox, rules, tuple((tree, names) for tree in writable) if names else (), base.errnos)
+
+
+def _own_folders(user: User) -> set[str]:
+    return {mount.target.replace(HOME, user.home) for mount in _PRIVATE if mount.what == "tmpfs"}
 
 
 def _link_mounts(links: Mapping[str, str], given: Sequence[str]) -> Iterable[Mount]:
