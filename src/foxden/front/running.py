@@ -18,15 +18,16 @@ from foxden.errors import LaunchFailed, SandboxUnavailable
 from foxden.front.run_options import RunOptions
 from foxden.launch import control, direct, own_broker, program_view
 from foxden.launch.program import Call
-from foxden.launch.supervise import TASKS, Capture, Outcome, Supervisor, limits_of, memory_of
 from foxden.model.enforcement import Enforcement, Layer, LayerStatus, Status, missing_layers
-from foxden.sandbox import cgroup, limits, parent_lock
+from foxden.sandbox import limits
 from foxden.sandbox.plan import SandboxPlan
 from foxden.sandbox.program import ProgramPlan
 from foxden.sandbox.program_base import load_base
 
 if TYPE_CHECKING:
+    from foxden.launch.supervise import Outcome, Supervisor
     from foxden.launch.terminal import Relay
+    from foxden.sandbox import cgroup
 
 _REFUSED_NAMESPACES = (1, 22, 28, 38)  # EPERM, EINVAL, ENOSPC, ENOSYS
 _CAPTURED_MAX = 64 << 20  # of each stream with --json
@@ -70,6 +71,8 @@ class Run:
             for pair in self._pipes:
                 for fd in pair:
                     _close(fd)
+        from foxden.launch.supervise import memory_of
+
         if exceeded == "memory" and not outcome.limit and outcome.signal == signal.SIGKILL:
             self._exceeds("memory", memory_of(options.grants))
             outcome = outcome._replace(limit="memory")
@@ -103,7 +106,9 @@ class Run:
         accepted = _layers(self.options.allow_partial)
         abi = limits.landlock_abi_limit(os.environ)
         try:
-            ready = direct.start(sandbox, call, namespaces_given=True, landlock_abi_limit=abi)
+            ready = direct.start(
+                sandbox, call, namespaces_given=True, landlock_abi_limit=abi, meanwhile=_load_the_rest
+            )
         except OSError as error:
             if error.errno not in _REFUSED_NAMESPACES:
                 raise LaunchFailed(f"no process for the program: {error.strerror}") from None
@@ -120,6 +125,9 @@ class Run:
 
     def _counted(self, ready: direct.Ready) -> Enforcement:
         """Put it into a control group of its own, where one is to be had: the kernel counts better than we do."""
+        from foxden.launch.supervise import TASKS, memory_of
+        from foxden.sandbox import cgroup
+
         grants = self.options.grants
         place = cgroup.find()
         if place:
@@ -144,6 +152,9 @@ class Run:
     # ---- while it runs
 
     def _see_through(self, ready: direct.Ready, broker: own_broker.OwnBroker, *, in_front: bool) -> Outcome:
+        from foxden.launch.supervise import Capture, Supervisor, limits_of
+        from foxden.sandbox import parent_lock
+
         relay: Relay | None = None
         if ready.terminal >= 0:
             from foxden.launch.terminal import Relay
@@ -194,6 +205,12 @@ class Run:
                 relay.again()
             elif self._supervisor is not None:
                 self._supervisor.send_signal(number)
+
+
+def _load_the_rest() -> None:
+    """What only this side needs, while the other puts its sandbox on."""
+    from foxden.launch import supervise  # noqa: F401
+    from foxden.sandbox import cgroup, parent_lock  # noqa: F401
 
 
 def _have_standard_streams() -> None:
