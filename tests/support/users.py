@@ -64,6 +64,14 @@ FEATURES: dict[str, tuple[str, Callable[[], bool]]] = {
     "uidmap": ("newuidmap (Debian: uidmap)", _program("newuidmap")),
     "curl": ("curl (Debian: curl)", _program("curl")),
     "openssl": ("openssl (Debian: openssl)", _program("openssl")),
+    "gcc": ("gcc (Debian: gcc)", _program("gcc")),
+    "git": ("git (Debian: git)", _program("git")),
+    "java": ("javac and java (Debian: default-jdk-headless)", _program("javac")),
+    "make": ("make (Debian: make)", _program("make")),
+    "node": ("node (Debian: nodejs)", _program("node")),
+    "perl": ("perl (Debian: perl)", _program("perl")),
+    "sqlite": ("sqlite3 (Debian: sqlite3)", _program("sqlite3")),
+    "tmux": ("tmux (Debian: tmux)", _program("tmux")),
     "python_docs": ("Python's documentation (Debian: python3-doc)", check_system.has_python_docs),
 }
 
@@ -75,6 +83,14 @@ needs_seccomp = pytest.mark.needs("seccomp")
 needs_nginx = pytest.mark.needs("nginx")
 needs_bwrap = pytest.mark.needs("bwrap")
 needs_uidmap = pytest.mark.needs("uidmap")
+needs_gcc = pytest.mark.needs("gcc")
+needs_git = pytest.mark.needs("git")
+needs_java = pytest.mark.needs("java")
+needs_make = pytest.mark.needs("make")
+needs_node = pytest.mark.needs("node")
+needs_perl = pytest.mark.needs("perl")
+needs_sqlite = pytest.mark.needs("sqlite")
+needs_tmux = pytest.mark.needs("tmux")
 needs_curl = pytest.mark.needs("curl")
 needs_openssl = pytest.mark.needs("openssl")
 needs_python_docs = pytest.mark.needs("python_docs")

@@ -190,8 +190,10 @@ def chown(job: Job) -> int:
             raise OSError(EINVAL, "no such id in its user namespace")
         ids.append(outer)
     if stat.S_ISLNK(place.mode):
-        raise OSError(EPERM, place.path)
-    os.chown(f"/proc/self/fd/{place.fd}", *ids)
+        again = job.named(place.path, follow=False, parent=True)
+        os.chown(again.name, *ids, dir_fd=again.parent, follow_symlinks=False)
+    else:
+        os.chown(f"/proc/self/fd/{place.fd}", *ids)
     return 0
 
 
@@ -260,5 +262,7 @@ def removexattr(job: Job) -> int:
 
 def _own_attribute(place: Place, name: str) -> None:
     """Only `user.` ones: the others are labels, capabilities and lists of access, set with the broker's rights."""
+    if name.startswith("system.posix_acl_"):
+        raise OSError(95, name)  # as on a file system without them: cp and tar then take the mode
     if not name.startswith("user."):
         raise Refused(place.path, WRITE, EPERM, f"attribute {name[:64]!r}")

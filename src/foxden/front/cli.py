@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 _INTERRUPTED = 130
 
@@ -21,10 +23,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         gc.disable()  # until a den is made: loading makes much that lives and little that dies
         if words[:1] == ["run"]:
+            _load_msgspec()
             from foxden.front.run_words import run_quickly
 
             code = run_quickly(words[1:])
             if code is not None:
+                if arguments is None:
+                    _end(code)
                 return code
         begin_early(words)
         # Here and not above, so that Ctrl-C is quiet while all of it is loaded, too.
@@ -33,6 +38,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run(words)
     except KeyboardInterrupt:
         return _INTERRUPTED
+
+
+def _load_msgspec() -> None:
+    """It prefers typing_extensions, where that is installed, and with it half a compiler; typing has all it needs."""
+    hidden = "typing_extensions" not in sys.modules
+    if hidden:
+        sys.modules["typing_extensions"] = None  # type: ignore[assignment]
+    try:
+        import msgspec  # noqa: F401
+    finally:
+        if hidden:
+            del sys.modules["typing_extensions"]
+
+
+def _end(code: int) -> NoReturn:
+    """End at once: taking an interpreter down takes as long as some programs run."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
 
 
 def families_for(words: Sequence[str]) -> tuple[str, ...]:

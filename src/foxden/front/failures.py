@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from foxden.errors import FoxdenError, SandboxUnavailable
 from foxden.front.terminal import one_line, paint, tell, wants_colour
 
-FAILED, USAGE, NO_SANDBOX, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 130, 141
+FAILED, USAGE, NO_SANDBOX, RUN_FAILED, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 125, 130, 141
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ def run(arguments: Sequence[str]) -> int:
             sys.stdout.flush()
         return code
     except click.UsageError as error:
-        return failures.report(_usage(error))
+        return failures.report(_usage(error, of_run=arguments[:1] == ["run"]))
     except click.ClickException as error:
         return failures.report(Failure(failures.FAILED, error.format_message()))
     except (Exception, KeyboardInterrupt, failures.Stopped) as error:
@@ -127,7 +127,9 @@ def _ended_by(error: BaseException, *, debug: bool) -> int:
     return code
 
 
-def _usage(error: click.UsageError) -> Failure:
+def _usage(error: click.UsageError, *, of_run: bool) -> Failure:
     where = error.ctx.command_path if error.ctx is not None else "foxden"
     text = error.format_message().rstrip(".")
-    return Failure(failures.USAGE, text[:1].lower() + text[1:], f"`{where} --help` lists what there is")
+    # Of `run`, 2 may be the program's own.
+    code = failures.RUN_FAILED if of_run or where == "foxden run" else failures.USAGE
+    return Failure(code, text[:1].lower() + text[1:], f"`{where} --help` lists what there is")

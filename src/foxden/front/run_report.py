@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from foxden.errors import FoxdenError
+from foxden.front.not_executed import why_not_executed
 from foxden.front.run_options import RunOptions
 from foxden.front.terminal import is_terminal, json_text, one_line, paint, say, tell, wants_colour
 from foxden.launch.own_broker import Told
@@ -31,9 +33,11 @@ if TYPE_CHECKING:
     from foxden.front.running import Run
 
 _LIMITS = {
-    "timeout": ("--timeout", "after {value} s"),
-    "memory": ("--memory", "at {value} bytes of memory"),
-    "cpu-time": ("--cpu-time", "after {value} s of processor time"),
+    "timeout": ("--timeout", "ended after {value} s"),
+    "memory": ("--memory", "ended at {value} of memory"),
+    "cpu-time": ("--cpu-time", "ended after {value} s of processor time"),
+    "processes": ("--processes", "ended at {value} processes and threads"),
+    "file-size": ("--file-size", "ended when a file grew beyond {value}"),
 }
 _LOGGING = ("MOZ_SANDBOX_LOGGING", "MOZ_SANDBOX_LOGGING_FOR_TESTS")
 _QUIET_FAILURE = "what it could not read is not recorded at full speed: --explain shows all of it"
@@ -61,6 +65,14 @@ def report(run: Run, outcome: Outcome, told: Sequence[Told]) -> None:
         _print(options, outcome, violations)
 
 
+def check_files(options: RunOptions) -> None:
+    """Before the program runs: can what is asked for be written?  Raises FoxdenError."""
+    if options.report:
+        _append(options.report, ())
+    if options.learn:
+        os.close(_open_learned(options.learn))
+
+
 def _acts(run: Run, told: Sequence[Told]) -> list[Act]:
     if not told or run.plan is None:
         return []
@@ -75,7 +87,8 @@ def _limit(limit: str, value: int) -> Violation:
     option, words = _LIMITS[limit]
     return Violation(
         time=time.time(), pid=0, process_type="plugin", level=1, kind="limit", operation=limit,
-        rule=f"ended {words.format(value=value)}", hint=f"{option} gives it more",
+        rule=words.format(value=_size(value) if limit in ("memory", "file-size") else value),
+        hint=f"{option} gives it more",
     )  # fmt: skip
 
 
@@ -87,24 +100,42 @@ def _untold(count: int) -> Violation:
     )  # fmt: skip
 
 
+def _size(size: int) -> str:
+    return f"{size / (1 << 20):.1f} MiB" if size % (1 << 20) else f"{size >> 20} MiB"
+
+
 def _print(options: RunOptions, outcome: Outcome, violations: Sequence[Violation]) -> None:
     from foxden.front.violations_view import lines, summary
 
     colour = wants_colour(sys.stderr)
     width = shutil.get_terminal_size((100, 24)).columns if is_terminal(sys.stderr) else 100
     if outcome.errno:
-        word = paint("error:", "red", colour)
-        tell(f"{word} {one_line(options.arguments[0])}: {os.strerror(outcome.errno)}")
-        tell(f"{paint('hint:', 'cyan', colour)} {_not_executed(options.arguments[0])}")
-    shown = lines if options.explain else summary
-    for line in shown(violations, width=width, colour=colour):
+        _tell("error", *why_not_executed(options.arguments[0], outcome.errno, options.cwd), colour)
+    shown = lines(violations, width=width, colour=colour) if options.explain else ()
+    if not options.explain:
+        shown = summary([each for each in violations if _is_news(each)], width=width, colour=colour)
+    for line in shown:
         tell(line)
+    for limit in violations:
+        if limit.kind == "limit" and not options.explain:
+            _tell("limit", limit.rule, limit.hint, colour)
 
 
-def _not_executed(program: str) -> str:
-    if "/" in program and os.path.exists(program):
-        return f"what it needs must be there too: --read {one_line(os.path.dirname(os.path.abspath(program)))}"
-    return "a program is looked for in the folders of PATH; those outside of the system's need --read"
+def _tell(word: str, text: str, hint: str, colour: bool) -> None:
+    tell(f"{paint(f'{word}:', 'red', colour)} {one_line(text)}")
+    if hint:
+        tell(f"{paint('hint:', 'cyan', colour)} {one_line(hint)}")
+
+
+# What programs try that have use for it and go on without: in the records, but no news for a person.
+_NO_NEWS = (("open", "/proc/", "/coredump_filter"),)  # every Java
+
+
+def _is_news(violation: Violation) -> bool:
+    path = violation.path or ""
+    return violation.kind != "limit" and not any(
+        violation.operation == act and path.startswith(begin) and path.endswith(end) for act, begin, end in _NO_NEWS
+    )
 
 
 def _append(path: str, violations: Sequence[Violation]) -> None:
@@ -118,6 +149,16 @@ def _append(path: str, violations: Sequence[Violation]) -> None:
 
 def _learn(options: RunOptions, acts: Sequence[Act]) -> None:
     learn_to(str(options.learn), acts, before=options.grants)
+
+
+def _open_learned(path: str, flags: int = 0) -> int:
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600)
+    except OSError as error:
+        why = "it is a symbolic link" if os.path.islink(path) else error.strerror
+        raise FoxdenError(
+            f"--learn {path}: expected a file to write: {why}", hint="name a file in a directory that you may write"
+        ) from None
 
 
 def _json(run: Run, outcome: Outcome, violations: Sequence[Violation], acts: Sequence[Act]) -> dict[str, Any]:

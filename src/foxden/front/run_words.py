@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from foxden.launch.own_broker import Told
     from foxden.launch.supervise import Outcome
 
-_FAILED = 125
 
 
 def run_quickly(words: Sequence[str]) -> int | None:
@@ -36,20 +35,24 @@ def execute(options: RunOptions) -> int:
 
     run = Run(options)
     try:
+        if options.report or options.learn:
+            from foxden.front.run_report import check_files
+
+            check_files(options)
         outcome, told = run.execute()
-    except FoxdenError as error:
+        if told or run.exceeded or outcome.errno or options.as_json or options.report or options.learn:
+            _show(run, outcome, told)
+    except Exception as error:  # whatever it is, it is not the program's exit code
         return failed(error, debug=options.debug)
-    if told or run.exceeded or outcome.errno or options.as_json or options.report or options.learn:
-        _show(run, outcome, told)
     return outcome.code
 
 
-def failed(error: FoxdenError, *, debug: bool = False) -> int:
+def failed(error: Exception, *, debug: bool = False) -> int:
     """foxden could not do it: one error line, one hint line."""
     from foxden.front import failures
 
     failures.report(failures.failure_of(error), error=error if debug else None)
-    return _FAILED
+    return failures.RUN_FAILED
 
 
 def _show(run: Run, outcome: Outcome, told: Sequence[Told]) -> None:

@@ -12,24 +12,30 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from foxden.errors import SandboxUnavailable
+import msgspec
+
+from foxden.errors import LaunchFailed, SandboxUnavailable
 from foxden.front.run_options import RunOptions
 from foxden.launch import control, direct, own_broker, program_view
 from foxden.launch.program import Call
-from foxden.launch.supervise import Capture, Limits, Outcome, Supervisor
-from foxden.model.enforcement import Enforcement, Layer, missing_layers
-from foxden.sandbox import limits, parent_lock
+from foxden.model.enforcement import Enforcement, Layer, LayerStatus, Status, missing_layers
+from foxden.sandbox import limits
 from foxden.sandbox.plan import SandboxPlan
 from foxden.sandbox.program import ProgramPlan
 from foxden.sandbox.program_base import load_base
 
 if TYPE_CHECKING:
+    from foxden.launch.supervise import Outcome, Supervisor
     from foxden.launch.terminal import Relay
+    from foxden.sandbox import cgroup
 
 _REFUSED_NAMESPACES = (1, 22, 28, 38)  # EPERM, EINVAL, ENOSPC, ENOSYS
 _CAPTURED_MAX = 64 << 20  # of each stream with --json
-_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+_PASSED_ON = (
+    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP,
+)  # fmt: skip
 _WITHOUT_NAMESPACES = (Layer.NAMESPACES, Layer.ROOT)
+_COUNTED = LayerStatus(Status.FULL, "memory and tasks of the whole tree are counted by a control group of its own")
 
 
 class Run:
@@ -44,6 +50,7 @@ class Run:
         self._capturing = options.as_json
         self._pipes: list[tuple[int, int]] = []
         self._supervisor: Supervisor | None = None
+        self._group: cgroup.Group | None = None
 
     def execute(self) -> tuple[Outcome, list[own_broker.Told]]:
         """Raises FoxdenError when it could not be run at all."""
@@ -58,14 +65,21 @@ class Run:
         sandbox = _with_terminal(plan.sandbox, streams)
         broker = own_broker.fork_broker(load_base("broker", arch).plan, plan, everything=options.explain)
         try:
-            ready = self._start(sandbox, self._call(plan, streams))
-            outcome = self._see_through(ready, broker)
+            call = self._call(plan, streams)
+            ready = self._start(sandbox, call)
+            outcome = self._see_through(ready, broker, in_front=call.in_front)
         finally:
             broker.finish()
+            exceeded = self._let_go_of_group()
             for pair in self._pipes:
                 for fd in pair:
                     _close(fd)
         self.untold = broker.untold
+        from foxden.launch.supervise import memory_of
+
+        if exceeded == "memory" and not outcome.limit and outcome.signal == signal.SIGKILL:
+            self._exceeds("memory", memory_of(options.grants))
+            outcome = outcome._replace(limit="memory")
         return outcome, broker.told
 
     # ---- before the program runs
@@ -80,45 +94,87 @@ class Run:
 
     def _call(self, plan: ProgramPlan, streams: tuple[int, int, int]) -> Call:
         options = self.options
+        in_front = True
+        if -1 in streams:
+            from foxden.launch.terminal import begins_in_front
+
+            in_front = begins_in_front()
         environment = program_view.environment_for(options.grants, program_view.caller().home, os.environ)
         arguments = [os.fsencode(argument) for argument in options.arguments]
-        return Call(arguments, environment, os.fsencode(program_view.standing_in(options.cwd)), streams)
+        cwd = os.fsencode(program_view.standing_in(options.cwd))
+        ignored = tuple(number for number in _PASSED_ON if signal.getsignal(number) is signal.SIG_IGN)
+        return Call(arguments, environment, cwd, streams, in_front=in_front, ignored=ignored)
 
     def _start(self, sandbox: SandboxPlan, call: Call) -> direct.Ready:
         """The program's init with its sandbox on, judged."""
         accepted = _layers(self.options.allow_partial)
         abi = limits.landlock_abi_limit(os.environ)
         try:
-            ready = direct.start(sandbox, call, namespaces_given=True, landlock_abi_limit=abi)
+            ready = direct.start(
+                sandbox, call, namespaces_given=True, landlock_abi_limit=abi, meanwhile=_load_the_rest
+            )
         except OSError as error:
             if error.errno not in _REFUSED_NAMESPACES:
-                raise
+                raise LaunchFailed(f"no process for the program: {error.strerror}") from None
             if not accepted.issuperset(_WITHOUT_NAMESPACES):
                 lost = [layer for layer in _WITHOUT_NAMESPACES if layer not in accepted]
                 raise _unavailable(lost, str(error)) from None
             ready = direct.start(sandbox, call, namespaces_given=False, landlock_abi_limit=abi)
-        self.enforcement = ready.enforcement
-        lacking = missing_layers(ready.enforcement, accepted)
+        self.enforcement = self._counted(ready)
+        lacking = missing_layers(self.enforcement, accepted)
         if lacking:
             direct.end(ready)
             raise _unavailable(list(lacking), "; ".join(f"{layer.value}: {lacking[layer]}" for layer in lacking))
         return ready
 
+    def _counted(self, ready: direct.Ready) -> Enforcement:
+        """Put it into a control group of its own, where one is to be had: the kernel counts better than we do."""
+        from foxden.launch.supervise import TASKS, memory_of
+        from foxden.sandbox import cgroup
+
+        grants = self.options.grants
+        place = cgroup.find()
+        if place:
+            try:
+                group = cgroup.Group.make(place, memory=memory_of(grants), tasks=(grants.processes or TASKS) + 1)
+                self._group = group
+                group.join(ready.pid)
+                return msgspec.structs.replace(ready.enforcement, limits=_COUNTED)
+            except OSError:
+                self._let_go_of_group()  # what a manager delegates may still be closed to us: watching goes on
+        return ready.enforcement
+
+    def _let_go_of_group(self) -> str:
+        """Which limit the kernel had to keep there, if any."""
+        group, self._group = self._group, None
+        if group is None:
+            return ""
+        exceeded = group.exceeded()
+        group.end()
+        return exceeded
+
     # ---- while it runs
 
-    def _see_through(self, ready: direct.Ready, broker: own_broker.OwnBroker) -> Outcome:
+    def _see_through(self, ready: direct.Ready, broker: own_broker.OwnBroker, *, in_front: bool) -> Outcome:
+        from foxden.launch.supervise import Capture, Supervisor, limits_of
+        from foxden.sandbox import parent_lock
+
         relay: Relay | None = None
         if ready.terminal >= 0:
             from foxden.launch.terminal import Relay
 
             relay = Relay(ready.terminal)
+            if in_front:
+                relay.begin()
         captures = tuple(Capture(reader, self.options.grants.output or _CAPTURED_MAX) for reader, _ in self._pipes)
         for place, (reader, writer) in enumerate(self._pipes):
             os.close(writer)
             self._pipes[place] = (reader, -1)
         wake, awake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         supervisor = Supervisor(
-            ready.sock, ready.pid, lambda: _kill(ready.pidfd), self._limits(), captures=captures, relay=relay,
+            ready.sock, ready.pid, lambda: _kill(ready.pidfd),
+            limits_of(self.options.grants, counted=self._group is not None),
+            captures=captures, relay=relay,
             others={wake: lambda: self._pass_on(wake, relay), broker.fileno(): lambda: self._hear(broker, ready)},
             on_exceeded=self._exceeds,
         )  # fmt: skip
@@ -136,10 +192,6 @@ class Run:
             for fd in (wake, awake):
                 os.close(fd)
 
-    def _limits(self) -> Limits:
-        grants = self.options.grants
-        return Limits(grants.timeout_s, grants.memory, grants.cpu_time_s, grants.output)
-
     def _exceeds(self, limit: str, value: int) -> None:
         self.exceeded = (limit, value)
 
@@ -154,11 +206,16 @@ class Run:
             if number == signal.SIGWINCH:
                 if relay is not None:
                     relay.copy_size()
-            elif number == signal.SIGCONT:
-                if relay is not None:
-                    relay.begin()
+            elif number == signal.SIGCONT and relay is not None and relay.has_keyboard:
+                relay.again()
             elif self._supervisor is not None:
                 self._supervisor.send_signal(number)
+
+
+def _load_the_rest() -> None:
+    """What only this side needs, while the other puts its sandbox on."""
+    from foxden.launch import supervise  # noqa: F401
+    from foxden.sandbox import cgroup, parent_lock  # noqa: F401
 
 
 def _have_standard_streams() -> None:
@@ -172,8 +229,6 @@ def _have_standard_streams() -> None:
 
 
 def _with_terminal(sandbox: SandboxPlan, streams: tuple[int, int, int]) -> SandboxPlan:
-    import msgspec
-
     return msgspec.structs.replace(sandbox, terminal=-1 in streams)
 
 
@@ -201,6 +256,8 @@ def _catch_signals(awake: int) -> dict[int, object]:
     """Every signal that a program may want becomes a byte in a pipe."""
     saved: dict[int, object] = {}
     for number in (*_PASSED_ON, signal.SIGWINCH, signal.SIGCONT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            continue  # nohup, or a job that a script put into the background: the program ignores it as well
         saved[number] = signal.signal(number, lambda number, frame: None)
     signal.set_wakeup_fd(awake, warn_on_full_buffer=False)
     return saved

@@ -2,7 +2,7 @@
 
 Runs in: the init of a program (pid 1 of its namespace); the parent or the `foxden run` command.
 Trusts: the reader takes nothing but these kinds, in this size; a packet of any other shape ends the program.
-Flow: init → STARTED → (STOPPED …) → ENDED or NOT_EXECUTED;  parent → SIGNAL.
+Flow: init → STARTED → (STOPPED …) → ENDED or NOT_EXECUTED;  parent → SIGNAL, FRONT.
 Source: docs/design/decisions/009-programs-init.md.
 """
 
@@ -25,6 +25,7 @@ class Kind(enum.IntEnum):
     SIGNALLED = 4  # … was ended by this signal
     NOT_EXECUTED = 5  # errno of what should have started it
     SIGNAL = 6  # parent → init: send this signal to the program's process group
+    FRONT = 8  # parent → init: the program has the keyboard, and continues
     GO = 7  # parent → init: its sandbox is what was asked for; execute
 
 

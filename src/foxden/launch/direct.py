@@ -13,6 +13,7 @@ import contextlib
 import os
 import signal
 import socket
+from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
 import msgspec
@@ -55,8 +56,12 @@ def start(
     *,
     namespaces_given: bool,
     landlock_abi_limit: int,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> Ready:
-    """Raises OSError when the kernel refuses the namespaces, LaunchFailed when a step of the sandbox fails."""
+    """Raises OSError when the kernel refuses the namespaces, LaunchFailed when a step of the sandbox fails.
+
+    `meanwhile`: done here while the child puts its sandbox on.
+    """
     namespaces.remember_ids()
     emulate.apply(early.emulated_kernel())
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -65,6 +70,7 @@ def start(
         _be_child(plan, call, theirs, namespaces_given, landlock_abi_limit)
     theirs.close()
     try:
+        meanwhile()
         return _wait_ready(pid, pidfd, ours)
     except BaseException:
         ours.close()

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from foxden.launch import interpreter
-from foxden.sandbox import subordinate
+if TYPE_CHECKING:
+    from foxden.launch import interpreter
 
 
 class Begun(NamedTuple):
@@ -39,12 +39,16 @@ def emulated_kernel() -> str:
 
 def subordinate_ids() -> str:
     """The range of ids that an ordinary user may give to children, as a word; root needs none."""
+    from foxden.sandbox import subordinate
+
     found = subordinate.find().range if os.getuid() else None
     return found.word() if found else ""
 
 
 def begin(*families: str) -> None:
     """Make fork servers of these families.  What cannot be made now will fail again, and loudly, when it is needed."""
+    from foxden.launch import interpreter
+
     path = interpreter.library_path()
     words = interpreter.BootWords("forkserver", "", emulated_kernel(), path, ids=subordinate_ids())
     for family in families:
@@ -53,6 +57,8 @@ def begin(*families: str) -> None:
 
 def make(words: interpreter.BootWords) -> Begun:
     """Make one process.  Raises OSError."""
+    from foxden.launch import interpreter
+
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     log_ours, log_theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs, log_theirs:

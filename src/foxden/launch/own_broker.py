@@ -2,6 +2,7 @@
 
 Runs in: the `foxden run` command, and the process that it forks.  Trusts: the reader checks all that the broker says.
 Flow: fork → its own filter → the listener comes → Broker loop → acts → the command, until the command lets go.
+The broker loads its modules after the fork, beside the command, which needs none of them.
 Source: launch/direct, for why a command needs no fork server; broker/server is the same that a den's broker runs.
 """
 
@@ -14,21 +15,21 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Mapping
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import msgspec
 from msgspec import Meta
 
-from foxden.broker import notify
-from foxden.broker.records import Act, Ask, Detached
-from foxden.broker.server import Broker
-from foxden.sandbox import enforce, linux
 from foxden.sandbox.plan import SandboxPlan
 from foxden.sandbox.program import ProgramPlan
+
+if TYPE_CHECKING:
+    from foxden.broker.records import Act, Ask, Detached
 
 _PACKET_MAX = 1 << 17
 _QUEUE_MAX = 4096  # acts that wait to be read; beyond it they are only counted
 _LAST_WORDS_S = 2.0
+_LOADED = b"L"
 _Text = Annotated[str, Meta(max_length=4096)]
 
 
@@ -61,6 +62,7 @@ class OwnBroker:
         self.told: list[Told] = []
         self.untold = 0  # acts beyond the rate at which the broker tells of them
         self.failed = False
+        self._loaded = False  # until then it has served nobody, and has nothing to tell
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -82,6 +84,9 @@ class OwnBroker:
             packet = b""
         if not packet:
             return False
+        if packet == _LOADED:
+            self._loaded = True
+            return True
         try:
             self._take(_decoder.decode(packet))
         except msgspec.DecodeError:
@@ -100,10 +105,13 @@ class OwnBroker:
         """Let it go, hear its last words, reap it."""
         with self._sock:
             try:
-                self._sock.shutdown(socket.SHUT_WR)
                 poller = select.poll()
                 poller.register(self._sock, select.POLLIN)
-                while poller.poll(_LAST_WORDS_S * 1000) and self.read():
+                while poller.poll(0) and self.read():
+                    pass
+                if self._loaded:
+                    self._sock.shutdown(socket.SHUT_WR)
+                while self._loaded and poller.poll(_LAST_WORDS_S * 1000) and self.read():
                     pass
             except OSError:
                 self.failed = True
@@ -125,6 +133,9 @@ def _be_broker(sock: socket.socket, own: SandboxPlan, plan: ProgramPlan, everyth
     code = 1
     try:
         os.setsid()  # Ctrl-C is the command's to handle
+        from foxden.broker import notify, server  # noqa: F401 - loaded before the sandbox is on
+        from foxden.sandbox import enforce, linux
+
         linux.set_process_name("foxden-broker")
         notify.sizes()  # asked once, before the filter that does not let it ask
         enforce.apply(own, namespaces_given=False, own_uid=-1, keep_fds={sock.fileno()}, landlock_abi_limit=0)
@@ -139,11 +150,14 @@ def _be_broker(sock: socket.socket, own: SandboxPlan, plan: ProgramPlan, everyth
 class _Loop:
     def __init__(self, sock: socket.socket, plan: ProgramPlan, everything: bool) -> None:
         self._sock, self._plan, self._everything = sock, plan, everything
+        from foxden.broker.server import Broker
+
         self._broker = Broker(self._put)
         self._queue: deque[bytes] = deque()
         self._dropped = 0
 
     def run(self) -> None:
+        self._sock.send(_LOADED, socket.MSG_NOSIGNAL)
         broker, fd = self._broker, self._sock.fileno()
         poller = select.poll()
         poller.register(broker.fileno(), select.POLLIN)
@@ -174,6 +188,8 @@ class _Loop:
         return True
 
     def _put(self, said: Act | Ask | Detached) -> None:
+        from foxden.broker.records import Act, Detached
+
         if isinstance(said, Detached) and said.untold + self._dropped:
             said = Act(said.child_id, 0, False, _UNTOLD, 0, (), times=said.untold + self._dropped)
             self._dropped = 0

@@ -21,6 +21,7 @@ from foxden.launch import control
 from foxden.launch.control import Kind
 
 EXIT_NOT_STARTED = 125
+NO_INTERPRETER = errno.ELIBACC  # what the kernel calls ENOENT, as if the program itself were missing
 _DEFAULTS = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGTTOU]
 _SHELL = b"/bin/sh"
 
@@ -33,6 +34,8 @@ class Call(NamedTuple):
     cwd: bytes
     streams: tuple[int, int, int]  # descriptors for 0, 1, 2; -1: the terminal
     terminal: int = -1  # the child's end of the terminal; -1: it has none
+    ignored: Sequence[int] = ()  # signals that whoever starts it ignores: it does so, too
+    in_front: bool = True  # it has the keyboard of its terminal from the first moment on
 
 
 def prepare(call: Call) -> None:
@@ -87,12 +90,14 @@ class _Init:
     def _hear(self) -> bool:
         """One word of whoever started this.  False: there is nobody any more."""
         word = control.receive(self._sock)
-        if word is None or word.kind is not Kind.SIGNAL:
+        if word is None or word.kind not in (Kind.SIGNAL, Kind.FRONT):
             return False
-        if word.value == signal.SIGCONT and self._call.terminal >= 0:
-            os.tcsetpgrp(self._call.terminal, os.getpgid(self._program))
-        with contextlib.suppress(ProcessLookupError):  # it is just ending, and is about to be reaped
-            os.killpg(self._program, word.value)
+        number = signal.SIGCONT if word.kind is Kind.FRONT else word.value
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # it is just ending, and is about to be reaped
+            if self._call.terminal >= 0 and number == signal.SIGCONT:
+                group = os.getpgid(self._program) if word.kind is Kind.FRONT else os.getpgrp()
+                os.tcsetpgrp(self._call.terminal, group)
+            os.killpg(self._program, number)
         return True
 
     def _reap(self) -> int | None:
@@ -130,7 +135,7 @@ def _execute(call: Call) -> int:
             return _start(path, call)
         except (FileNotFoundError, NotADirectoryError) as error:
             if os.access(path, os.F_OK):
-                raise PermissionError(errno.ENOEXEC, "its interpreter is not here") from error
+                raise OSError(NO_INTERPRETER, "its interpreter is not here") from error
         except PermissionError as error:
             last = error  # a later folder may have one that may be executed
     raise last
@@ -148,15 +153,30 @@ def _start(path: bytes, call: Call) -> int:
     try:
         return _spawn(path, call.arguments, call)
     except OSError as error:
-        if error.errno != errno.ENOEXEC:
+        if error.errno != errno.ENOEXEC or _is_binary(path):
             raise
     return _spawn(_SHELL, [_SHELL, path, *call.arguments[1:]], call)  # a script without a first line, as shells do
 
 
+def _is_binary(path: bytes) -> bool:
+    """As shells decide: text has no NUL in its first line."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return b"\0" in os.read(fd, 256).partition(b"\n")[0]
+    finally:
+        os.close(fd)
+
+
 def _spawn(path: bytes, arguments: Sequence[bytes], call: Call) -> int:
-    if call.terminal >= 0:
+    if call.terminal >= 0 and call.in_front:
         return _spawn_in_foreground(path, arguments, call)
-    return os.posix_spawn(path, list(arguments), call.environment, setpgroup=0, setsigmask=[], setsigdef=_DEFAULTS)
+    return os.posix_spawn(
+        path, list(arguments), call.environment, setpgroup=0, setsigmask=[], setsigdef=_defaults(call)
+    )
+
+
+def _defaults(call: Call) -> list[int]:
+    return [number for number in _DEFAULTS if number not in call.ignored]
 
 
 def _spawn_in_foreground(path: bytes, arguments: Sequence[bytes], call: Call) -> int:
@@ -180,7 +200,7 @@ def _become(path: bytes, arguments: Sequence[bytes], call: Call, failed: int) ->
         signal.set_wakeup_fd(-1)
         os.setpgid(0, 0)
         os.tcsetpgrp(call.terminal, os.getpid())
-        for number in _DEFAULTS:
+        for number in _defaults(call):
             signal.signal(number, signal.SIG_DFL)
         os.execve(path, list(arguments), call.environment)  # noqa: S606 - the program that was asked for
     except OSError as error:

@@ -22,10 +22,13 @@ from foxden.launch.control import Kind
 
 if TYPE_CHECKING:
     from foxden.launch.terminal import Relay
+    from foxden.sandbox.grants import Grants
 
 TIMED_OUT, FOXDEN_FAILED, NOT_EXECUTABLE, NOT_FOUND = 124, 125, 126, 127
 _CHUNK = 1 << 16
 _WATCH_S = 0.1
+_WATCH_SHARE = 50  # watching takes at most one part in so many of the time
+_MEMORY, TASKS, _FILE_SIZE = 4 << 30, 1024, 4 << 30  # as in plugin.toml
 _LAST_OUTPUT_S = 0.2  # what is still in the pipes when all who could write have ended
 _READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
 
@@ -37,6 +40,27 @@ class Limits(NamedTuple):
     memory: int | None = None  # bytes, of the whole tree
     cpu_time_s: float | None = None  # of the whole tree
     output: int | None = None  # bytes that are captured of each stream
+    tasks: int | None = None  # of the whole tree, where the kernel does not count them
+    file_size: int | None = None  # kept by the kernel; here for what is told of it
+
+
+def limits_of(grants: Grants, *, counted: bool = False) -> Limits:
+    """The caller's limits, and those that hold without being asked for.  `counted`: the kernel counts memory and tasks
+    of the whole tree."""
+    return Limits(
+        timeout_s=grants.timeout_s,
+        memory=None if counted else memory_of(grants),
+        cpu_time_s=grants.cpu_time_s,
+        output=grants.output,
+        tasks=None if counted or os.getuid() else grants.processes or TASKS,  # RLIMIT_NPROC does not count root's
+        file_size=grants.file_size or _FILE_SIZE,
+    )
+
+
+def memory_of(grants: Grants) -> int:
+    """What the whole tree may use: unless said otherwise, the machine stays usable."""
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return grants.memory or max(_MEMORY, physical * 3 // 4)
 
 
 class Outcome(NamedTuple):
@@ -47,9 +71,12 @@ class Outcome(NamedTuple):
     stdout: bytes = b""
     stderr: bytes = b""
     truncated: bool = False  # output went beyond its limit, and the rest was dropped
-    limit: str = ""  # which limit ended it: timeout, memory, cpu-time
+    limit: str = ""  # which limit ended it: timeout, memory, cpu-time, processes, file-size
     errno: int = 0  # why it could not be executed
     duration_s: float = 0.0
+
+
+_CODES = {"timeout": TIMED_OUT, "cpu-time": 128 + signal.SIGXCPU, "file-size": 128 + signal.SIGXFSZ}
 
 
 class Capture:
@@ -119,14 +146,13 @@ class Supervisor:
         self._end: control.Word | None = None
         self._gone = False
         self._exceeded = ""
+        self._stops_with_it = False  # the user asked for it to stop, as a part of a job
         self._began = time.monotonic()
         self._watch_at = self._began + _WATCH_S
 
     def run(self) -> Outcome:
         """See it through.  What interrupts this ends the program."""
         try:
-            if self._relay is not None:
-                self._relay.begin()
             while not self._gone:
                 self._turn()
             self._read_the_rest()
@@ -136,14 +162,19 @@ class Supervisor:
         finally:
             if self._relay is not None:
                 self._relay.end()
+                self._relay.close()
             if self._feed is not None:
                 self._feed.close()
         return self._outcome()
 
     def send_signal(self, number: int) -> None:
         """Pass a signal on to the program's process group."""
+        self._stops_with_it = self._stops_with_it or number == signal.SIGTSTP
+        self._say(Kind.SIGNAL, number)
+
+    def _say(self, kind: Kind, value: int) -> None:
         try:
-            control.send(self._sock, Kind.SIGNAL, number)
+            control.send(self._sock, kind, value)
         except OSError:
             self._gone = True
 
@@ -189,7 +220,8 @@ class Supervisor:
     @property
     def _watches(self) -> bool:
         limits = self._limits
-        return limits.memory is not None or limits.cpu_time_s is not None or self._cancelled is not None
+        watched = (limits.memory, limits.cpu_time_s, limits.tasks, self._cancelled)
+        return any(each is not None for each in watched)
 
     def _hear(self) -> None:
         try:
@@ -199,15 +231,27 @@ class Supervisor:
         if word is None:
             self._gone = True
         elif word.kind is Kind.STOPPED:
-            self._stopped()
+            self._stopped(word.value)
         elif word.kind in (Kind.EXITED, Kind.SIGNALLED, Kind.NOT_EXECUTED):
             self._end = word
             self._gone = True
 
-    def _stopped(self) -> None:
-        if self._relay is not None and self._relay.wants_keys:
-            self._relay.suspend()
-            self.send_signal(signal.SIGCONT)
+    def _stopped(self, number: int) -> None:
+        """It stopped: for want of the keyboard, or because the user stopped it.  One that stops itself is let be."""
+        relay = self._relay
+        wants_keyboard = relay is not None and number in (signal.SIGTTIN, signal.SIGTTOU)
+        if wants_keyboard and relay is not None and relay.begin():
+            return self._say(Kind.FRONT, 0)
+        if not (wants_keyboard or self._stops_with_it or (relay is not None and relay.has_keyboard)):
+            return None
+        self._stops_with_it = False
+        had_keyboard = wants_keyboard or (relay is not None and relay.has_keyboard)
+        if relay is not None:
+            relay.end()
+        os.kill(0, signal.SIGSTOP)  # us and the job that we are a part of, until the user's shell continues it
+        if relay is not None and had_keyboard and relay.begin():
+            return self._say(Kind.FRONT, 0)
+        return self._say(Kind.SIGNAL, signal.SIGCONT)
 
     def _show(self) -> None:
         if self._relay is not None and not self._relay.show() and self._end is None:
@@ -236,8 +280,9 @@ class Supervisor:
         if limits.timeout_s is not None and now - self._began >= limits.timeout_s:
             return self._exceed("timeout", round(limits.timeout_s))
         if self._watches and now >= self._watch_at:
-            self._watch_at = now + _WATCH_S
             self._watch()
+            took = time.monotonic() - now
+            self._watch_at = now + max(_WATCH_S, took * _WATCH_SHARE)
         return None
 
     def _watch(self) -> None:
@@ -250,6 +295,8 @@ class Supervisor:
             memory = shared_out(self._pid)
             if memory > limits.memory:
                 return self._exceed("memory", memory)
+        if limits.tasks is not None and used.tasks > limits.tasks:
+            return self._exceed("processes", used.tasks)
         if limits.cpu_time_s is not None and used.cpu_time_s > limits.cpu_time_s:
             return self._exceed("cpu-time", round(used.cpu_time_s))
         return None
@@ -263,6 +310,7 @@ class Supervisor:
     # ---- the end
 
     def _outcome(self) -> Outcome:
+        self._exceeded_in_kernel()
         code, number = self._code()
         captured = [bytes(capture.data) for capture in self._captures]
         return Outcome(
@@ -276,9 +324,18 @@ class Supervisor:
             duration_s=time.monotonic() - self._began,
         )
 
+    def _exceeded_in_kernel(self) -> None:
+        if self._exceeded or self._end is None or self._end.kind is not Kind.SIGNALLED:
+            return
+        kept = {signal.SIGXFSZ: ("file-size", self._limits.file_size), signal.SIGXCPU: ("cpu-time", None)}
+        limit, value = kept.get(signal.Signals(self._end.value), ("", None)) if self._end.value < 32 else ("", None)
+        if limit:
+            self._exceeded = limit
+            self._on_exceeded(limit, value or round(self._limits.cpu_time_s or 0))
+
     def _code(self) -> tuple[int, int | None]:
         if self._exceeded:
-            code = {"timeout": TIMED_OUT, "cpu-time": 128 + signal.SIGXCPU}.get(self._exceeded, 128 + signal.SIGKILL)
+            code = _CODES.get(self._exceeded, 128 + signal.SIGKILL)
             return code, None if code == TIMED_OUT else code - 128
         if self._end is None:
             return 128 + signal.SIGKILL, signal.SIGKILL  # its init was killed, from outside or for want of memory

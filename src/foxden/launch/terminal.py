@@ -4,6 +4,10 @@ Runs in: the `foxden run` command.  Trusts: what the program writes goes to the 
 program; what it reads is what the user types, and nothing can be typed in the user's name.
 Flow: keyboard → raw mode → the program's terminal, whose line discipline makes signals of it; screen ← its output.
 Source: termios(3), tty_ioctl(4); sudo's use_pty and openssh for what users expect of it.
+
+A command that is in the background, or one part of a pipeline, has no say over the terminal: others may read from it.
+Its program begins in the background of its own terminal, and the kernel stops it when it wants to read from there.
+Only then this command takes the keyboard, or stops as well, as the user's shell expects.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import signal
+import select
 import termios
 import tty
 from typing import Any
@@ -19,13 +23,25 @@ from typing import Any
 _BUFFER = 65_536
 
 
+def begins_in_front() -> bool:
+    """May the program have the keyboard from the first moment on?"""
+    return os.isatty(0) and os.isatty(1) and _is_in_front(0)
+
+
+def _is_in_front(fd: int) -> bool:
+    try:
+        return os.tcgetpgrp(fd) == os.getpgrp()
+    except OSError:
+        return False
+
+
 class Relay:
     """Between the terminal that the command has and the outer end of the program's."""
 
     def __init__(self, outer: int) -> None:
         self.outer = outer
-        self.keyboard = 0 if os.isatty(0) else -1
-        self.screen = next((fd for fd in (1, 2, 0) if os.isatty(fd)), -1)
+        self.keyboard = 0 if os.isatty(0) else _open_terminal()
+        self.screen = next((fd for fd in (1, 2, 0) if os.isatty(fd)), self.keyboard)
         self._saved: list[Any] | None = None
         self._typed = b""
         os.set_blocking(outer, False)
@@ -37,25 +53,39 @@ class Relay:
             size = fcntl.ioctl(self.screen, termios.TIOCGWINSZ, bytes(8))
             fcntl.ioctl(self.outer, termios.TIOCSWINSZ, size)
 
-    def begin(self) -> None:
-        """Let every key through, unless this command is in the background: then it has no say over the terminal."""
-        if self.keyboard < 0 or self._saved is not None or not self._in_foreground():
-            return
-        self._saved = termios.tcgetattr(self.keyboard)
-        tty.setraw(self.keyboard, termios.TCSADRAIN)
+    def begin(self) -> bool:
+        """Take the keyboard, and let every key through.  False: this command is in the background."""
+        if self.keyboard < 0 or not _is_in_front(self.keyboard):
+            self._saved = None
+            return False
+        with contextlib.suppress(termios.error):
+            if self._saved is None:
+                self._saved = termios.tcgetattr(self.keyboard)
+            tty.setraw(self.keyboard, termios.TCSADRAIN)
+        self.copy_size()
+        return self._saved is not None
+
+    def again(self) -> None:
+        """This command was stopped, and continues: its shell has used the terminal meanwhile."""
+        if self._saved is not None:
+            self.begin()
 
     def end(self) -> None:
         """Give the terminal back as it was."""
         saved, self._saved = self._saved, None
-        if saved is not None:
+        if saved is not None and _is_in_front(self.keyboard):
             with contextlib.suppress(termios.error):
                 termios.tcsetattr(self.keyboard, termios.TCSADRAIN, saved)
 
-    def _in_foreground(self) -> bool:
-        try:
-            return os.tcgetpgrp(self.keyboard) == os.getpgrp()
-        except OSError:
-            return False
+    def close(self) -> None:
+        """Give back what it opened itself."""
+        if self.keyboard > 2:
+            os.close(self.keyboard)
+            self.keyboard = -1
+
+    @property
+    def has_keyboard(self) -> bool:
+        return self._saved is not None
 
     @property
     def wants_keys(self) -> bool:
@@ -67,15 +97,21 @@ class Relay:
 
     def take_keys(self) -> None:
         """What the user typed."""
-        self._typed = os.read(self.keyboard, _BUFFER)
+        try:
+            self._typed = os.read(self.keyboard, _BUFFER)
+        except OSError:
+            self._typed = b""
         if not self._typed:
-            self.keyboard = -1  # the terminal is gone; the program hears of it by SIGHUP
-            self._saved = None
+            self._saved = None  # the terminal is gone; the program hears of it by SIGHUP
         self.give_keys()
 
     def give_keys(self) -> None:
-        with contextlib.suppress(BlockingIOError):
+        try:
             self._typed = self._typed[os.write(self.outer, self._typed) :]
+        except BlockingIOError:
+            return  # its terminal holds as much as it can
+        except OSError:
+            self._typed = b""  # nobody has it open any more
 
     def show(self) -> bool:
         """What the program wrote, as far as it is there.  False: nobody has its terminal open any more."""
@@ -86,11 +122,25 @@ class Relay:
         except OSError:
             return False
         while data and self.screen >= 0:
-            data = data[os.write(self.screen, data) :]
+            data = data[self._put(data) :]
         return True
 
-    def suspend(self) -> None:
-        """The program was stopped: stop as well, as the user's shell expects; come back when it continues us."""
-        self.end()
-        signal.raise_signal(signal.SIGSTOP)
-        self.begin()
+    def _put(self, data: bytes) -> int:
+        try:
+            return os.write(self.screen, data)
+        except BlockingIOError:  # another program made the user's terminal so
+            poller = select.poll()
+            poller.register(self.screen, select.POLLOUT)
+            poller.poll()
+            return 0
+        except OSError:
+            self.screen = -1  # it is gone
+            return len(data)
+
+
+def _open_terminal() -> int:
+    """The terminal of this session, where no standard input is one; -1: there is none."""
+    try:
+        return os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return -1

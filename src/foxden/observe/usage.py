@@ -19,32 +19,36 @@ class Usage(NamedTuple):
     processes: int
     memory: int  # bytes that no file on a disk stands behind
     cpu_time_s: float
+    tasks: int = 1  # with all threads
 
 
-def tree(root: int) -> Iterator[int]:
-    """The process and all that descend from it.  What ends meanwhile is left out."""
+def tree(root: int) -> Iterator[tuple[int, int]]:
+    """The process and all that descend from it, each with its number of threads.  What ends meanwhile is left out."""
     waiting, seen = [root], 0
     while waiting and seen < _MOST:
         pid = waiting.pop()
         seen += 1
-        yield pid
         try:
             threads = os.listdir(f"/proc/{pid}/task")
         except OSError:
             continue
+        yield pid, len(threads)
         for thread in threads:
             waiting += [int(child) for child in _read(f"/proc/{pid}/task/{thread}/children").split()]
 
 
 def usage_of(root: int) -> Usage:
     """Sums over the tree.  Memory that several share counts for each of them: `shared_out` knows better, slowly."""
-    pids = list(tree(root))
-    return Usage(len(pids), sum(map(_private_memory, pids)), sum(map(_cpu_time, pids)))
+    found = list(tree(root))
+    pids = [pid for pid, _ in found]
+    return Usage(
+        len(pids), sum(map(_private_memory, pids)), sum(map(_cpu_time, pids)), sum(threads for _, threads in found)
+    )
 
 
 def shared_out(root: int) -> int:
     """Bytes of memory of the tree, what several have shared out among them."""
-    return sum(_proportional(pid) for pid in tree(root))
+    return sum(_proportional(pid) for pid, _ in tree(root))
 
 
 def _private_memory(pid: int) -> int:

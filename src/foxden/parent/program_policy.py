@@ -22,10 +22,16 @@ def policy_of(rules: Iterable[tuple[str, int]], *, explain: bool = False) -> Res
     policy = resolve(load(name, read_policy), level=1, remote_type=None, variables={"home": caller().home})
     given = PathRules.of(FileRule(AbsPath(path), Access(access)) for path, access in rules)
     origins = {
-        path: policy.origins[path] if policy.files.by_path.get(path) == access else _granted(path, access)
+        path: policy.origins[path] if _is_base(policy, AbsPath(path), access) else _granted(path, access)
         for path, access in given.by_path.items()
     }
     return replace(policy, files=given, origins=origins)
+
+
+def _is_base(policy: ResolvedPolicy, path: AbsPath, access: Access) -> bool:
+    """Its own sockets, which sandbox/program adds in private folders, are of the policy too."""
+    base = policy.files.by_path.get(path)
+    return base is not None and base | Access.CONNECT == access | Access.CONNECT
 
 
 def _granted(path: str, access: Access) -> str:

@@ -22,7 +22,7 @@ from foxden.ipc.memory import make_payload
 from foxden.ipc.pipe import make_pair
 from foxden.ipc.schema import Side
 from foxden.launch import program_view
-from foxden.launch.supervise import Capture, Feed, Limits, Outcome, Supervisor
+from foxden.launch.supervise import Capture, Feed, Outcome, Supervisor, limits_of
 from foxden.model.enforcement import Enforcement
 from foxden.model.records import Act, Violation
 from foxden.parent.broker import Brokers
@@ -228,7 +228,7 @@ def run_program(
     exceeded: list[tuple[str, int]] = []
     supervisor = Supervisor(
         begun.control, host.pid, lambda: _kill(begun.pidfd),
-        Limits(grants.timeout_s, grants.memory, grants.cpu_time_s, grants.output),
+        limits_of(grants),
         captures=captures,
         feed=Feed(begun.stdin, request.stdin) if request.stdin is not None else None,
         on_exceeded=lambda limit, value: exceeded.append((limit, value)),

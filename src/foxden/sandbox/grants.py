@@ -124,14 +124,14 @@ def _refuse_whole_trees(where: str, path: str) -> None:
 
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*\.?")
+_NAME = rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*\.?"  # compiled when one is given: most runs have none
 
 
 def checked_connect(where: str, text: str) -> str:
     """HOST, HOST:PORT, an IPv4 address or [IPv6] with or without a port, in lower case.  Raises: PolicyError."""
     host, port = split_connect(text)
     bracketed = host.startswith("[") and host.endswith("]")
-    usable = _is_address(host[1:-1]) if bracketed else bool(_NAME.fullmatch(host))
+    usable = _is_address(host[1:-1]) if bracketed else bool(re.fullmatch(_NAME, host))
     if not usable or (port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536)):
         raise PolicyError(
             f"{where}: expected HOST or HOST:PORT, got {text!r}",
@@ -160,7 +160,7 @@ def _is_address(text: str) -> bool:
     return "%" not in text  # a zone is a name of an interface: no grant can mean one
 
 
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 
 # Names that make a program load code, or run other programs than it was told to: given by value or not at all.
 _LOADS_CODE = ("LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH")
@@ -168,7 +168,7 @@ _LOADS_CODE = ("LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH")
 
 def checked_environment(where: str, name: str, value: str | None) -> tuple[str, str | None]:
     """A name, and its value or None for the caller's own.  Raises: PolicyError."""
-    if not _VARIABLE.fullmatch(name):
+    if not re.fullmatch(_VARIABLE, name):
         raise PolicyError(f"{where}: expected the name of an environment variable, got {name!r}")
     if value is None and name in _LOADS_CODE:
         raise PolicyError(

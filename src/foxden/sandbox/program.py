@@ -9,7 +9,7 @@ Loaded by every `foxden run`: it imports no policy compiler, only what that left
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, NamedTuple
 
@@ -38,11 +38,11 @@ _PRIVATE: tuple[Mount, ...] = (
     Mount("link", "/dev/stdout", "/proc/self/fd/1"),
     Mount("link", "/dev/stderr", "/proc/self/fd/2"),
     Mount("link", "/etc/mtab", "/proc/self/mounts"),
-    Mount("text", "/etc/hosts", content=b"127.0.0.1\tlocalhost\n::1\tlocalhost\n"),
+    Mount("text", "/etc/hosts", content=b"127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.1.1\tfoxden\n"),
     Mount("text", "/etc/hostname", content=b"foxden\n"),
 )
 HOST_NAME = "foxden"
-_PRIVATE_PATHS = frozenset(mount.target for mount in _PRIVATE)
+_PRIVATE_PATHS = frozenset((*(mount.target for mount in _PRIVATE), "/etc/passwd", "/etc/group"))
 
 # Of programs that write where the user works: what the user, or a tool of theirs, will later run or obey.
 PROTECTED_NAMES: tuple[str, ...] = (
@@ -109,7 +109,7 @@ def program_plan(
     user: User,
     *,
     cwd: str,
-    named: Iterable[Named] = (),
+    named: Sequence[Named] = (),
     links: Mapping[str, str] = MappingProxyType({}),
 ) -> ProgramPlan:
     """Put it together.  `links`: those of the base's trees that are symbolic links on this host, and where they lead.
@@ -117,20 +117,25 @@ def program_plan(
     Raises: PolicyError where grants contradict each other.
     """
     granted = file_rules(grants)
+    given = [path for path, access in granted if access & Access.READ] + [each.target for each in named]
     files = {path.replace(HOME, user.home): Access(access) for path, access in base.files}
-    mounts = _mounts(user, {path for path, access in granted if access & Access.READ})
+    mounts = _mounts(user, grants.memory, given)
     private = {target.replace(HOME, user.home) for target in _PRIVATE_PATHS}
     replaced = private.difference(mount.target for mount in mounts)  # by files of the caller's, with their rights
     rules = _together({path: files[path] for path in files.keys() - replaced}, granted, named, mounts)
     shown = [Bind(path, path) for path in files if path not in private and path not in links]
-    shown += [Bind(path, path, bool(access & Access.WRITE)) for path, access in granted if access & Access.READ]
+    trees = tuple(bind.target for bind in shown)
+    for path, access in granted:
+        changes = bool(access & Access.WRITE)
+        if access & Access.READ and (changes or not _covered(path, trees)):
+            shown.append(Bind(path, path, changes))
     shown += [Bind(each.source, each.target) for each in named]
     landlock = base.plan.landlock or LandlockPlan(0, 0, 0)
     writable = [path for path, access in granted if access & Access.WRITE]
     sandbox = msgspec.structs.replace(
         base.plan,
         binds=tuple(shown),
-        mounts=(*mounts, *(Mount("link", path, to) for path, to in links.items()), Mount("folder", cwd)),
+        mounts=(*mounts, *_link_mounts(links, given), Mount("folder", cwd)),
         landlock=msgspec.structs.replace(
             landlock, rules=tuple(LandlockRule(path, landlock_rights(Access(bits))) for path, bits in rules)
         ),
@@ -159,6 +164,15 @@ def continues(plan: SandboxPlan, begun: SandboxPlan) -> bool:
     return not covered and all(mount.what == "folder" for mount in added)
 
 
+def _link_mounts(links: Mapping[str, str], given: Sequence[str]) -> Iterable[Mount]:
+    return (Mount("link", path, to) for path, to in links.items() if not _covered(path, given))
+
+
+def _covered(path: str, trees: Iterable[str]) -> bool:
+    """Is it one of them, or below one?  What the caller grants is the host's, and not a private one in its place."""
+    return any(path == tree or path.startswith(tree + "/") for tree in trees)
+
+
 def _together(
     files: Mapping[str, Access], granted: Iterable[tuple[str, Access]], named: Iterable[Named], mounts: Sequence[Mount]
 ) -> tuple[tuple[str, int], ...]:
@@ -182,14 +196,22 @@ _OWN_ACCESS: dict[str, Access] = {
 }
 
 
-def _mounts(user: User, granted: Container[str]) -> tuple[Mount, ...]:
+def _mounts(user: User, memory: int | None, given: Sequence[str]) -> tuple[Mount, ...]:
     """What is made for it, but for places that the caller fills with files of theirs."""
     made = [
-        *(msgspec.structs.replace(mount, target=user.home) if mount.target == HOME else mount for mount in _PRIVATE),
+        *_PRIVATE,
         Mount("text", "/etc/passwd", content=_passwd(user)),
         Mount("text", "/etc/group", content=f"root:x:0:\nuser:x:{user.gid}:\nnogroup:x:65534:\n".encode()),
     ]
-    return tuple(mount for mount in made if mount.what not in _OWN_ACCESS or mount.target not in granted)
+    placed = (
+        msgspec.structs.replace(
+            mount,
+            target=user.home if mount.target == HOME else mount.target,
+            size=min(mount.size, memory or mount.size),
+        )
+        for mount in made
+    )
+    return tuple(mount for mount in placed if not _covered(mount.target, given))
 
 
 def _passwd(user: User) -> bytes:
@@ -209,7 +231,8 @@ def _limits(usual: tuple[Limit, ...], grants: Grants) -> tuple[Limit, ...]:
     if grants.file_size is not None:
         chosen.append(Limit("fsize", grants.file_size))
     if grants.cpu_time_s is not None:
-        chosen.append(Limit("cpu", max(1, round(grants.cpu_time_s))))
+        # Of each process, behind the watching of all: that ends them with a word that says why.
+        chosen.append(Limit("cpu", round(grants.cpu_time_s) + 2))
     names = {limit.name for limit in chosen}
     return (*(limit for limit in usual if limit.name not in names), *chosen)
 
