@@ -44,6 +44,8 @@ def prepare(call: Call) -> None:
     high = [os.dup(call.terminal if fd < 0 else fd) if fd < 3 else fd for fd in call.streams]
     for target, fd in enumerate(high):
         os.dup2(fd, target, inheritable=True)
+    for fd in {fd for fd in high if fd > 2} - {call.terminal}:
+        os.close(fd)
 
 
 def serve(sock: socket.socket, call: Call) -> NoReturn:
@@ -74,6 +76,8 @@ class _Init:
             control.send(self._sock, Kind.NOT_EXECUTED, error.errno or errno.EIO)
             return EXIT_NOT_STARTED
         control.send(self._sock, Kind.STARTED, self._program)
+        if self._call.terminal < 0:
+            os.closerange(0, 3)  # so that whoever reads the program's output hears its end when the program has ended
         poller = select.poll()
         poller.register(self._sock.fileno(), select.POLLIN)
         poller.register(self._wake, select.POLLIN)

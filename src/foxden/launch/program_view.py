@@ -7,6 +7,7 @@ Source: interface.md "What a `run` program has by default".
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 from collections.abc import Mapping, Sequence
@@ -28,7 +29,8 @@ def view_for(
     user = caller()
     shown = _shown(base, grants, user.home)
     named = _named(arguments, cwd, shown) if designate else ()
-    return program_plan(base, grants, user, cwd=standing_in(cwd), named=named, links=_links(base, user.home))
+    links = _links(tuple(path for path, _ in host_trees(base, user.home) if path != HOME))
+    return program_plan(base, grants, user, cwd=standing_in(cwd), named=named, links=links)
 
 
 def standing_in(cwd: str) -> str:
@@ -38,10 +40,13 @@ def standing_in(cwd: str) -> str:
 
 def caller() -> User:
     """Who runs this, and where their home is."""
+    return _user(os.getuid(), os.getgid(), os.path.expanduser("~"))
+
+
+@functools.lru_cache(maxsize=4)
+def _user(uid: int, gid: int, home: str) -> User:
     import pwd
 
-    uid, gid = os.getuid(), os.getgid()
-    home = os.path.expanduser("~")
     try:
         name = pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -88,9 +93,9 @@ def _is_regular(path: str) -> bool:
         return False
 
 
-def _links(base: ProgramBase, home: str) -> dict[str, str]:
-    """Trees that are links to what is shown anyway, as /bin to /usr/bin: links they stay."""
-    trees = [path for path, _ in host_trees(base, home) if path != HOME]
+@functools.lru_cache(maxsize=4)
+def _links(trees: tuple[str, ...]) -> Mapping[str, str]:
+    """Trees that are links to what is shown anyway, as /bin to /usr/bin: links they stay.  Looked at once."""
     links = {}
     for path in trees:
         try:

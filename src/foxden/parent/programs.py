@@ -122,7 +122,6 @@ class Programs:
             "plugin", ProgramParent(), name=os.path.basename(request.arguments[0])[:64], plan=plan.sandbox,
             on_listener=lambda host, listener, stacks: self._serve(host, listener, stacks, plan, request.explain),
         )  # fmt: skip
-        self.keep_ready()
         return self._start(host, request)
 
     def bare_plan(self) -> SandboxPlan:
@@ -183,8 +182,7 @@ class Programs:
 
     async def finish(self, host: ChildHost) -> tuple[tuple[Violation, ...], tuple[Act, ...]]:
         """After its end: what was refused to it, and with `explain` all it asked for."""
-        host.kill("its program has ended")
-        await host.ended
+        host.kill("its program has ended")  # the kernel ends the rest of its tree, and the loop reaps it, meanwhile
         event = self._detached.get(host.child_id)
         if event is not None and self._brokers.serves(host.child_id):
             try:
@@ -192,6 +190,7 @@ class Programs:
             except TimeoutError:
                 self._denials.untold(host, 1)
         self._detached.pop(host.child_id, None)
+        asyncio.get_running_loop().call_soon(self.keep_ready)  # now, when nobody waits for this loop
         acts = tuple(self._acts.pop(host.child_id, ()))
         return tuple(self._denials.violations.records(child_id=host.child_id)), acts
 
