@@ -69,7 +69,8 @@ def command(context: click.Context, /, arguments: tuple[str, ...], **given: Any)
     settings = settings_of(context, common)
     given |= {"allow_partial": settings.allow_partial, "report": settings.report, "as_json": settings.as_json}
     try:
-        options = options_of({**given, "debug": settings.debug}, arguments)
+        said = {"debug": settings.debug, "level": settings.level, "prefs": settings.prefs}
+        options = options_of({**given, **said}, arguments)
     except PolicyError as error:
         return failed(error, debug=settings.debug)
     return execute(options)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from foxden.errors import PolicyError
@@ -39,6 +40,8 @@ class RunOptions(NamedTuple):
     allow_partial: tuple[str, ...] = ()
     as_json: bool = False
     debug: bool = False
+    level: int | None = None
+    prefs: Mapping[str, str] = MappingProxyType({})
 
 
 def _real(path: str) -> str | None:
@@ -197,6 +200,8 @@ def options_of(given: Mapping[str, Any], arguments: Sequence[str]) -> RunOptions
         allow_partial=tuple(given.get("allow_partial") or ()),
         as_json=bool(given.get("as_json")),
         debug=bool(given.get("debug")),
+        level=given.get("level"),
+        prefs=given.get("prefs") or MappingProxyType({}),
     )
 
 

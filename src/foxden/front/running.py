@@ -16,6 +16,7 @@ import msgspec
 
 from foxden.errors import LaunchFailed, SandboxUnavailable
 from foxden.front.run_options import RunOptions
+from foxden.front.run_settings import base_for
 from foxden.launch import control, direct, own_broker, program_view
 from foxden.launch.program import Call
 from foxden.model.enforcement import Enforcement, Layer, LayerStatus, Status, missing_layers
@@ -56,7 +57,7 @@ class Run:
         """Raises FoxdenError when it could not be run at all."""
         options, arch = self.options, os.uname().machine
         _have_standard_streams()
-        base = load_base("plugin-explain" if options.explain else "plugin", arch)
+        base = base_for("plugin-explain" if options.explain else "plugin", options.level, options.prefs)
         plan = program_view.view_for(
             base, options.grants, options.arguments, cwd=options.cwd, designate=options.designate
         )

@@ -85,6 +85,7 @@ ENVIRONMENT: tuple[Variable, ...] = (
     Variable("PATH", "where `foxden demo` looks for programs to make its certificate with", "front/demo_site"),
     # ---- for tests
     Variable("FOXDEN_TEST_NO_USERNS", "`1`: acts as where no user namespace is to be had", "launch/early"),
+    Variable("FOXDEN_TEST_EMULATE", "kernels with less, as launch/emulate names them; comma list", "launch/early"),
     Variable("FOXDEN_TEST_LANDLOCK_ABI", "acts as on a kernel with this version of Landlock at most", _PREFS),
 )
 

@@ -29,14 +29,15 @@ from foxden.parent.broker import Brokers
 from foxden.parent.denials import Denials
 from foxden.parent.hosts import ChildHost, ChildParent
 from foxden.parent.plans import program_without_grants
+from foxden.parent.prefs import Prefs
 from foxden.parent.processes import ProcessManager
+from foxden.parent.program_settings import base_with
 from foxden.protocols.broker import PBroker
 from foxden.protocols.plugin import PPlugin
 from foxden.sandbox.grants import Grants
 from foxden.sandbox.paths import AbsPath, Access, FileRule
 from foxden.sandbox.plan import SandboxPlan
 from foxden.sandbox.program import ProgramBase, ProgramPlan, beginning_of
-from foxden.sandbox.program_base import load_base
 
 OUTPUT_MAX = 64 << 20  # bytes of each stream that are kept, unless the caller says otherwise
 _KEPT = 2  # forked, in namespaces of their own, waiting for a program
@@ -104,9 +105,10 @@ class Begun(NamedTuple):
 class Programs:
     """What runs programs, on the den's loop."""
 
-    def __init__(self, processes: ProcessManager, brokers: Brokers, denials: Denials) -> None:
-        self._processes, self._brokers, self._denials = processes, brokers, denials
+    def __init__(self, processes: ProcessManager, brokers: Brokers, denials: Denials, prefs: Prefs) -> None:
+        self._processes, self._brokers, self._denials, self._prefs = processes, brokers, denials, prefs
         self._bases: dict[str, ProgramBase] = {}
+        self._bare: SandboxPlan | None = None
         self._detached: dict[int, asyncio.Event] = {}
         self._acts: dict[int, list[Act]] = {}
         brokers.on_detached.append(self._heard_detached)
@@ -126,18 +128,20 @@ class Programs:
 
     def bare_plan(self) -> SandboxPlan:
         """What every program gets, before anything is granted to it."""
-        base = self._base("plugin")
-        return program_view.view_for(base, Grants(), ("/bin/true",), cwd="/", designate=False).sandbox
+        if self._bare is None:
+            self._bare = program_view.view_for(self._base("plugin"), Grants(), (), cwd="/").sandbox
+        return self._bare
 
     def _base(self, name: str) -> ProgramBase:
         if name not in self._bases:
-            self._bases[name] = load_base(name, os.uname().machine)
+            self._bases[name] = base_with(name, self._prefs)
         return self._bases[name]
 
     def keep_ready(self) -> None:
         """Have the next program find its process begun already."""
-        plan = beginning_of(program_without_grants().sandbox)
-        self._processes.keep_begun("plugin", ProgramParent, plan, _KEPT)
+        plan = beginning_of(self.bare_plan())
+        if plan.namespaces:  # else there is nothing to begin
+            self._processes.keep_begun("plugin", ProgramParent, plan, _KEPT)
 
     def _serve(
         self, host: ChildHost, listener: Listener, stacks: StackPipe | None, plan: ProgramPlan, explain: bool

@@ -122,7 +122,7 @@ class Runtime:
         self.brokers.on_act.append(self._told)
         self.brokers.on_detached.append(self._detached)
         self.processes.denials = self.denials
-        self.programs = Programs(self.processes, self.brokers, self.denials)
+        self.programs = Programs(self.processes, self.brokers, self.denials, self.prefs)
         self.network = Network(self.processes, self.prefs)
         self._channel = HttpChannel(
             self.network, self.prefs, lambda outcome, url: self.denials.network(self.network.host, outcome, url)

@@ -143,6 +143,8 @@ def program_plan(
         host_name=HOST_NAME,
         programs=True,
     )
+    if base.plan.level == 0:
+        return ProgramPlan(base.plan, (), (), {})
     names = tuple(name for name in (*PROTECTED_NAMES, *grants.protect) if name not in grants.unprotected)
     return ProgramPlan(sandbox, rules, tuple((tree, names) for tree in writable) if names else (), base.errnos)
 

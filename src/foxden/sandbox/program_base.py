@@ -9,11 +9,15 @@ time; tests/unit/sandbox/test_program_base.py holds the files to the texts.
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from foxden.errors import PolicyError
 from foxden.sandbox.program import HOME, ProgramBase
+
+if TYPE_CHECKING:
+    from foxden.sandbox.customise import Wishes
 
 POLICIES = ("plugin", "plugin-explain")
 LOCKS = ("parent", "broker")  # what the command locks itself and its broker with
@@ -38,14 +42,18 @@ def encode_base(base: ProgramBase) -> bytes:
     return msgspec.msgpack.encode(base)
 
 
-def compile_base(name: str, arch: str) -> ProgramBase:
-    """From the texts.  Loads the policy compiler."""
+def compile_base(name: str, arch: str, wishes: Wishes | None = None) -> ProgramBase:
+    """From the texts, with what preferences add.  Loads the policy compiler."""
     from foxden.sandbox.build import build_plan
+    from foxden.sandbox.customise import customise
     from foxden.sandbox.filter import notified_errnos, verdicts
-    from foxden.sandbox.policy import load, resolve
+    from foxden.sandbox.policy import SETS, load, resolve
     from foxden.sandbox.policy_files import read_policy
+    from foxden.sandbox.policy_text import parse_sets
 
     resolved = resolve(load(name, read_policy), level=1, remote_type=None, variables={"home": _HOME_STAND_IN})
+    if wishes is not None:
+        resolved = customise(resolved, wishes, parse_sets(SETS, read_policy(SETS)))
     plan = build_plan(resolved, arch=arch, listener=name not in LOCKS)
     landlock = None if plan.landlock is None else msgspec.structs.replace(plan.landlock, rules=())
     files = tuple(
