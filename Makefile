@@ -1,7 +1,7 @@
 # Everything that a developer or CI calls.  Each target is one or two lines; the work is in tools/.
 #   make test ARGS='-k cookies'      passes options on to pytest
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-strict bench lint types docs docs-check check lock clean
+.PHONY: help setup run test test-strict bench lint types docs docs-check policies check lock clean
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 ARGS ?=
@@ -34,8 +34,12 @@ types: setup  ## annotations
 docs: setup  ## write the reference pages from the tables
 	@$(PYTHON) tools/make_docs.py
 
-docs-check: setup  ## fail when a reference page is older than its table
+docs-check: setup  ## fail when a reference page or a compiled policy is older than its table or text
 	@$(PYTHON) tools/make_docs.py --check
+	@$(PYTHON) tools/compile_policies.py --check
+
+policies: setup  ## compile the policies that `foxden run` reads: after a change of one, or of the sets
+	@$(PYTHON) tools/compile_policies.py
 
 check: lint types docs-check test  ## all that must hold before a change lands
 
