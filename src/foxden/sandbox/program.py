@@ -42,6 +42,7 @@ _PRIVATE: tuple[Mount, ...] = (
     Mount("text", "/etc/hostname", content=b"foxden\n"),
 )
 HOST_NAME = "foxden"
+_SHOWN = Access.READ | Access.CONNECT  # a socket must stand where the program looks for it
 _PRIVATE_PATHS = frozenset(mount.target for mount in _PRIVATE)
 
 # Of programs that write where the user works: what the user, or a tool of theirs, will later run or obey.
@@ -123,7 +124,7 @@ def program_plan(
     replaced = private.difference(mount.target for mount in mounts)  # by files of the caller's, with their rights
     rules = _together({path: files[path] for path in files.keys() - replaced}, granted, named, mounts)
     shown = [Bind(path, path) for path in files if path not in private and path not in links]
-    shown += [Bind(path, path, bool(access & Access.WRITE)) for path, access in granted if access & Access.READ]
+    shown += [Bind(path, path, bool(access & Access.WRITE)) for path, access in granted if access & _SHOWN]
     shown += [Bind(each.source, each.target) for each in named]
     landlock = base.plan.landlock or LandlockPlan(0, 0, 0)
     writable = [path for path, access in granted if access & Access.WRITE]
