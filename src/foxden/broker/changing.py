@@ -135,6 +135,8 @@ def unlink(job: Job) -> int:
     job.allow(place, CHANGE)
     if not place.exists:
         raise OSError(ENOENT, place.path)
+    if not is_folder:
+        job.not_leading(place, CHANGE)  # `.git` that is a link, or a file: what comes in its place would be another's
     if is_folder:
         os.rmdir(place.name, dir_fd=place.parent)
     else:

@@ -8,7 +8,7 @@ Source: protocols/broker, Attach.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from foxden.broker.notify import Listener, Notification
@@ -120,7 +120,8 @@ def resolved_rules(view: View, rules: RuleList, protected: ProtectedList) -> Rul
         if target:
             canonical[path] = target
     trees = [(_target(view, written, tree) or tree, names) for tree, names in protected]
-    made = Rules(rules, [*protected, *trees], show_ancestors=shows)
+    led = [each for tree, names in trees for each in _through_links(view, tree, names)]
+    made = Rules(rules, [*protected, *trees, *led], show_ancestors=shows)
     made.add_names_of(canonical, show_ancestors=shows)
     return made
 
@@ -136,6 +137,41 @@ def _target(view: View, written: Rules, path: str) -> str:
         return "" if theirs or (not place.exists and not place.linked) else place.path
     finally:
         place.close()
+
+
+def _through_links(view: View, tree: str, names: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Where a protected name begins with a link, as `.git -> other`: what it leads to is protected as well."""
+    rest_of: dict[str, list[str]] = {}
+    for name in names:
+        first, _, rest = name.strip("/").partition("/")
+        rest_of.setdefault(first, []).append(rest)
+    try:
+        folder = view.find(tree, follow=True, parent=False, who=_nobody)
+    except OSError:
+        return
+    try:
+        links = [first for first in rest_of if _is_link(folder.fd, first)] if folder.exists else []
+    finally:
+        folder.close()
+    for first in links:
+        try:
+            place = view.find(f"{tree}/{first}", follow=True, parent=False, who=_nobody)
+        except OSError:
+            continue  # it leads nowhere in this view
+        place.close()
+        inner = tuple(rest for rest in rest_of[first] if rest)
+        if inner:
+            yield place.path, inner
+        if "" in rest_of[first]:
+            above, _, last = place.path.rpartition("/")
+            yield above or "/", (last,)
+
+
+def _is_link(folder: int, name: str) -> bool:
+    try:
+        return bool(os.readlink(name, dir_fd=folder))
+    except OSError:
+        return False
 
 
 def _nobody() -> Who:

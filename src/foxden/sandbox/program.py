@@ -42,6 +42,7 @@ _PRIVATE: tuple[Mount, ...] = (
     Mount("text", "/etc/hostname", content=b"foxden\n"),
 )
 HOST_NAME = "foxden"
+_SHOWN = Access.READ | Access.CONNECT  # a socket must stand where the program looks for it
 _PRIVATE_PATHS = frozenset((*(mount.target for mount in _PRIVATE), "/etc/passwd", "/etc/group"))
 
 # Of programs that write where the user works: what the user, or a tool of theirs, will later run or obey.
@@ -127,7 +128,7 @@ def program_plan(
     trees = tuple(bind.target for bind in shown)
     for path, access in granted:
         changes = bool(access & Access.WRITE)
-        if access & Access.READ and (changes or not _covered(path, trees)):
+        if access & _SHOWN and (changes or not _covered(path, trees)):
             shown.append(Bind(path, path, changes))
     shown += [Bind(each.source, each.target) for each in named]
     landlock = base.plan.landlock or LandlockPlan(0, 0, 0)
