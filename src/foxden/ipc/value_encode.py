@@ -7,18 +7,12 @@ Source: ipc/values.
 
 from __future__ import annotations
 
-import array
 import dataclasses
 import datetime
-import decimal
 import enum
-import fractions
-import pathlib
 import struct
 import sys
 import traceback
-import uuid
-import zoneinfo
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
@@ -248,13 +242,13 @@ def _add_timezone(to: _Encoding, value: datetime.timezone, where: str) -> None:
     to.tokens.append(arguments[1] if len(arguments) > 1 else None)
 
 
-def _add_zone(to: _Encoding, value: zoneinfo.ZoneInfo, where: str) -> None:
+def _add_zone(to: _Encoding, value: Any, where: str) -> None:
     if value.key is None:
         raise ResultNotData(f"{where}: a zoneinfo without a key cannot be sent")
     to.extension(Code.ZONE, value.key.encode())
 
 
-def _add_fraction(to: _Encoding, value: fractions.Fraction, where: str) -> None:
+def _add_fraction(to: _Encoding, value: Any, where: str) -> None:
     to.extension(Code.FRACTION)
     to.add(value.numerator, where)
     to.add(value.denominator, where)
@@ -315,7 +309,7 @@ def _named(to: _Encoding, kind: type, where: str) -> bytes:
     return name.encode()
 
 
-def _add_module_array(to: _Encoding, value: array.array[Any], where: str) -> None:
+def _add_module_array(to: _Encoding, value: Any, where: str) -> None:
     if value.typecode not in TYPECODES:
         raise ResultNotData(f"{where}: an array of typecode {value.typecode!r} is not data", hint="return its text")
     to.extension(Code.ARRAY_MODULE, value.typecode.encode())
@@ -386,18 +380,18 @@ _ADDERS: dict[type, Callable[[_Encoding, Any, str], None]] = {
         Code.TIMEDELTA, struct.pack("<iii", value.days, value.seconds, value.microseconds)
     ),
     datetime.timezone: _add_timezone,
-    zoneinfo.ZoneInfo: _add_zone,
-    decimal.Decimal: lambda to, value, where: to.extension(Code.DECIMAL, str(value).encode()),
-    fractions.Fraction: _add_fraction,
-    uuid.UUID: lambda to, value, where: to.extension(Code.UUID, value.bytes),
-    type(pathlib.Path()): lambda to, value, where: to.extension(Code.PATH, bytes(value)),
-    type(pathlib.PurePath()): lambda to, value, where: to.extension(Code.PURE_PATH, bytes(value)),
     range: _add_range,
-    array.array: _add_module_array,
 }
 
-# Types of libraries that are never imported here: (module, name) → how, once someone else has imported it.
+# Types of modules that are never imported here: (module, name) → how, once someone else has imported it.
 _LIBRARY_ADDERS: dict[tuple[str, str], Callable[[_Encoding, Any, str], None]] = {
+    ("decimal", "Decimal"): lambda to, value, where: to.extension(Code.DECIMAL, str(value).encode()),
+    ("fractions", "Fraction"): _add_fraction,
+    ("uuid", "UUID"): lambda to, value, where: to.extension(Code.UUID, value.bytes),
+    ("pathlib", "PosixPath"): lambda to, value, where: to.extension(Code.PATH, bytes(value)),
+    ("pathlib", "PurePosixPath"): lambda to, value, where: to.extension(Code.PURE_PATH, bytes(value)),
+    ("zoneinfo", "ZoneInfo"): _add_zone,
+    ("array", "array"): _add_module_array,
     ("numpy", "ndarray"): _add_ndarray,
     ("pandas", "Series"): _add_series,
     ("pandas", "DataFrame"): _add_frame,
@@ -408,7 +402,7 @@ def _adder_of(kind: type) -> Callable[[_Encoding, Any, str], None] | None:
     """How a type that is not in the table itself is sent, by what it is derived from."""
     for (module, name), add in _LIBRARY_ADDERS.items():
         if kind is getattr(sys.modules.get(module), name, None):
-            return add
+            return _ADDERS.setdefault(kind, add)
     generic = getattr(sys.modules.get("numpy"), "generic", None)
     if generic is not None and issubclass(kind, generic):
         return _add_numpy_scalar

@@ -61,7 +61,6 @@ class Functions:
             grants=given,
             path=path,
             folders=folders,
-            folder=_folder(),
             preload=_modules(preload),
             types=_types(returns),
             max_result=_size(max_result),
@@ -88,13 +87,6 @@ def _name(function: Any) -> str:
 
 def _stdlib() -> str:
     return os.path.dirname(os.__file__)
-
-
-def _folder() -> str:
-    try:
-        return os.getcwd()
-    except FileNotFoundError:
-        return "/"
 
 
 def _workers(given: int | None) -> int:

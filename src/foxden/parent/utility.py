@@ -52,7 +52,6 @@ class Settings:
     grants: FunctionGrants
     path: tuple[str, ...]
     folders: tuple[str, ...]  # that they may read of it
-    folder: str  # working directory
     preload: tuple[str, ...] = ()
     types: Mapping[str, type] = field(default_factory=dict)  # that results may hold, by name
     max_result: int = 0
@@ -94,7 +93,6 @@ class Starter:
         message = PUtility.Init(
             tasks=tasks,
             path=settings.path,
-            folder=settings.folder,
             environment=dict(settings.grants.environment),
             preload=settings.preload,
             returns=tuple(settings.types),

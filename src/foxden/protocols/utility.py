@@ -49,7 +49,6 @@ class PUtility(PChildProcess, number=16, ends=("default", "utility")):
 
         tasks: Endpoint
         path: Annotated[tuple[FolderName, ...], Meta(max_length=1024)]  # sys.path
-        folder: FolderName  # the working directory, where it is to be seen
         environment: Annotated[dict[EnvironmentText, EnvironmentText], Meta(max_length=1024)]
         preload: Annotated[tuple[Name, ...], Meta(max_length=256)]  # modules
         returns: Annotated[tuple[TypeName, ...], Meta(max_length=1024)]  # types that results may hold

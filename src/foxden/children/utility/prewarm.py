@@ -13,9 +13,7 @@ _MODULES = (
     "encodings.ascii",
     "encodings.idna",
     "encodings.latin_1",
-    "zoneinfo",
     "json",
-    "random",
     "inspect",
     "warnings",
 )

@@ -7,7 +7,6 @@ Source: protocols/utility.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import importlib
 import os
@@ -38,8 +37,6 @@ class UtilityChild(ChildActor, protocol=PUtility, side=Side.CHILD):
         _keep_large_blocks()
         sys.path[:] = message.path
         os.environ.update(message.environment)
-        with contextlib.suppress(OSError):  # a folder that is not granted cannot be stood in
-            os.chdir(message.folder)
         try:
             for name in message.preload:
                 importlib.import_module(name)
