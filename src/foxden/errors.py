@@ -10,6 +10,7 @@ FoxdenError
 ├── ArgumentsNotSendable    a function or its arguments cannot be sent to a worker; also a TypeError
 ├── ResultNotData           what a function returned is not data, or too much of it; also a TypeError
 ├── RemoteError             a function raised an exception of a type that is not built in; `.type_name`
+├── RemoteTraceback         the `__cause__` of an exception that came from a worker: its traceback there, as text
 ├── WorkersBroken           no worker can be started, or its initializer failed; also a BrokenExecutor
 ├── NetworkError            a load or a fetch failed on the network; `.code` in NS_ERROR_… / SSL_ERROR_… names
 ├── LoadError               a page or file could not be loaded for a reason that is not the network's
@@ -97,7 +98,7 @@ class RemoteError(FoxdenError):
         self.remote_traceback = remote_traceback
 
 
-class RemoteTraceback(Exception):
+class RemoteTraceback(FoxdenError):
     """The traceback of an exception in a worker, as text: it stands as the `__cause__` of the exception here."""
 
     def __init__(self, text: str) -> None:

@@ -618,3 +618,13 @@ def test_a_fork_of_the_program_cannot_use_the_executor(pool: SandboxExecutor) ->
     os.close(reader)
     os.waitpid(child, 0)
     assert run(pool, boxed.double, 1) == 2
+
+
+def test_level_0_is_no_sandbox_and_says_so(den: Den, pool: SandboxExecutor, tmp_path: pathlib.Path) -> None:
+    target = tmp_path / "made"
+    with pytest.raises(PermissionError):
+        run(pool, boxed.open_file, str(target), "w")
+    with SandboxExecutor(1, den=den, level=0) as bare:
+        assert run(bare, boxed.open_file, str(target), "w") == "7"
+        assert [record.level for record in den.processes() if record.process_type == "utility"].count(0) == 1
+    assert target.read_text() == "written"

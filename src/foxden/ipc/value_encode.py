@@ -37,9 +37,6 @@ _HINTS = {
     "function": "return what it computes",
     "generator": "return list(…)",
     "Connection": "return the rows",
-    "OrderedDict": "return dict(…)",
-    "defaultdict": "return dict(…)",
-    "Counter": "return dict(…)",
     "deque": "return list(…)",
     "mappingproxy": "return dict(…)",
     "dict_keys": "return list(…)",
@@ -416,7 +413,9 @@ def _adder_of(kind: type) -> Callable[[_Encoding, Any, str], None] | None:
 
 
 def _not_data(kind: type, where: str, value: object) -> ResultNotData:
-    hint = _HINTS.get(kind.__name__, "return numbers, text, bytes, lists, dicts …, or name a dataclass with returns=")
+    base = next((base for base in (str, bytes, int, float, dict, list, tuple, set) if issubclass(kind, base)), None)
+    usual = f"return {base.__name__}(…)" if base else "return numbers, text, lists …, or name a dataclass with returns="
+    hint = _HINTS.get(kind.__name__, usual)
     return ResultNotData(f"{where}: {name_of(kind)} is not data: it cannot be sent", hint=hint)
 
 

@@ -152,10 +152,18 @@ class TasksParent(Actor, protocol=PTasks, side=Side.PARENT):
         self.answer = (None, error)
 
     def _error(self, payload: Any, name: str) -> BaseException:
-        error = decode_value(read_payload(payload), None, self._types)
+        try:
+            error = decode_value(read_payload(payload), None, self._types)
+        except BadMessage as bad:
+            raise BadMessage(f"PTasks.{name}: {bad} - at `$.error`") from None
+        except Exception as lost:  # an exception that holds what this process cannot
+            return lost
         if not isinstance(error, Exception):
             raise BadMessage(f"PTasks.{name}: expected an exception, got {type(error).__name__} - at `$.error`")
         return error
+
+    def actor_destroy(self, why: Why) -> None:
+        self.answer = None  # it may hold shared memory
 
     def _take(self, message: Any, name: str) -> None:
         if not self.expected or message.call != self.expected[0] or self.answer is not None:

@@ -60,7 +60,7 @@ class PUtility(PChildProcess, number=16, ends=("default", "utility")):
             trace: LongText = ""
 
 
-class PTasks(Protocol, number=17, ends=("default", "utility")):
+class PTasks(Protocol, number=18, ends=("default", "utility")):
     """Calls, one at a time."""
 
     class Lend(ToChild):
