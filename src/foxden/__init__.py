@@ -14,7 +14,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from foxden.errors import (
+    ArgumentsNotSendable,
     BadMessage,
+    CallTimeout,
     ChildCrashed,
     ChildTimeout,
     DenClosed,
@@ -24,20 +26,28 @@ from foxden.errors import (
     NetworkError,
     PolicyError,
     ProtocolMisuse,
+    RemoteError,
+    ResultNotData,
     SandboxUnavailable,
+    WorkersBroken,
 )
 
 if TYPE_CHECKING:
+    from foxden.executor import SandboxExecutor, sandboxed, untrusted
     from foxden.parent.den import AsyncDen, Den, Page, Reply
 
 __version__ = "0.1.0"
 
 _DOORS = {"Den": "foxden.parent.den", "AsyncDen": "foxden.parent.den",
-          "Page": "foxden.parent.den", "Reply": "foxden.parent.den"}  # fmt: skip
+          "Page": "foxden.parent.den", "Reply": "foxden.parent.den",
+          "SandboxExecutor": "foxden.executor", "sandboxed": "foxden.executor",
+          "untrusted": "foxden.executor"}  # fmt: skip
 
 __all__ = [
+    "ArgumentsNotSendable",
     "AsyncDen",
     "BadMessage",
+    "CallTimeout",
     "ChildCrashed",
     "ChildTimeout",
     "Den",
@@ -49,8 +59,14 @@ __all__ = [
     "Page",
     "PolicyError",
     "ProtocolMisuse",
+    "RemoteError",
     "Reply",
+    "ResultNotData",
+    "SandboxExecutor",
     "SandboxUnavailable",
+    "WorkersBroken",
+    "sandboxed",
+    "untrusted",
 ]
 
 

@@ -6,6 +6,12 @@ FoxdenError
 ├── ChildCrashed            a child ended before its work was done
 │   └── LaunchFailed        … before it was ready: which step, which errno
 ├── ChildTimeout            a child did not answer before its deadline and was ended
+│   └── CallTimeout         … a function's call; also a TimeoutError
+├── ArgumentsNotSendable    a function or its arguments cannot be sent to a worker; also a TypeError
+├── ResultNotData           what a function returned is not data, or too much of it; also a TypeError
+├── RemoteError             a function raised an exception of a type that is not built in; `.type_name`
+├── RemoteTraceback         the `__cause__` of an exception that came from a worker: its traceback there, as text
+├── WorkersBroken           no worker can be started, or its initializer failed; also a BrokenExecutor
 ├── NetworkError            a load or a fetch failed on the network; `.code` in NS_ERROR_… / SSL_ERROR_… names
 ├── LoadError               a page or file could not be loaded for a reason that is not the network's
 ├── BadMessage              the peer broke a protocol: it is ended
@@ -16,6 +22,8 @@ Runs in: every process.  Source: docs/reference/errors.md is made from this modu
 """
 
 from __future__ import annotations
+
+from concurrent.futures import BrokenExecutor
 
 
 class FoxdenError(Exception):
@@ -64,6 +72,45 @@ class LaunchFailed(ChildCrashed):
 
 class ChildTimeout(FoxdenError):
     """A child did not answer before its deadline, and was ended."""
+
+
+class CallTimeout(ChildTimeout, TimeoutError):
+    """A function did not return before its deadline.  Its worker was ended, and another takes its place."""
+
+
+class ArgumentsNotSendable(FoxdenError, TypeError):
+    """A function or its arguments cannot be sent to a worker.  Nothing was sent."""
+
+
+class ResultNotData(FoxdenError, TypeError):
+    """What a function returned is not data, or is too large, too deep or cyclic.  The message names the place."""
+
+
+class RemoteError(FoxdenError):
+    """A function raised an exception whose type is not one of Python's own.
+
+    `type_name`: module and name of the type, as the worker says.  `remote_traceback`: text; untrusted, like all of it.
+    """
+
+    def __init__(self, message: str, *, type_name: str = "", remote_traceback: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.type_name = type_name
+        self.remote_traceback = remote_traceback
+
+
+class RemoteTraceback(FoxdenError):
+    """The traceback of an exception in a worker, as text: it stands as the `__cause__` of the exception here."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text}"""'
+
+
+class WorkersBroken(FoxdenError, BrokenExecutor):
+    """The executor cannot go on: its initializer failed, or its workers cannot be started."""
 
 
 class NetworkError(FoxdenError):

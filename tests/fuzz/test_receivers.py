@@ -57,6 +57,8 @@ COVERED = {
     "UnitTestParent": "unit test",
     "TestActorParent": "unit test",
     "TestLeafParent": "unit test",
+    "UtilityParent": "worker",
+    "TasksParent": "tasks",
     "SocketProcessChild": "socket process",
     "HttpTransactionChild": "socket process",
     "SocketProcessBridgeParent": "bridge",
@@ -232,7 +234,34 @@ def bridge_world() -> World:
     return World(tree)
 
 
+def worker_world() -> World:
+    from foxden.parent.utility import UtilityParent
+    from foxden.protocols.utility import PUtility
+
+    root = UtilityParent()
+    tree = _hosted(root, "utility")
+    ours, theirs = os.pipe()
+    os.close(ours)
+    tasks = Endpoint(theirs)
+    _wait_for(root, PUtility.Init(tasks=tasks, path=(), environment={}, preload=(), returns=(), max_result=1 << 20))
+    tasks.close()
+    return World(tree)
+
+
+def tasks_world() -> World:
+    from foxden.parent.utility import TasksParent
+    from foxden.protocols.utility import PTasks
+
+    root = TasksParent({}, 1 << 20)
+    tree = _tree(root)
+    root.expected.append(1)
+    root.send(PTasks.Run(call=1, work=b""))
+    return World(tree)
+
+
 WORLDS: dict[str, Callable[[], World]] = {
+    "worker": worker_world,
+    "tasks": tasks_world,
     "child": child_world,
     "network": network_world,
     "reader": reader_world,

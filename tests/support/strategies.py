@@ -54,7 +54,7 @@ def make_descriptor(kind: type[D], data: bytes = b"x") -> D:
             return kind(os.dup(file.fileno()))
     if kind is PidFd:
         return kind(os.pidfd_open(os.getpid()))
-    if kind is SharedMemory:
+    if issubclass(kind, SharedMemory):
         return kind(make_memory(data).detach())
     if kind in (StackPipe, Stream):
         reader, writer = os.pipe()

@@ -1,6 +1,6 @@
 """Process types whose work comes in a later version: they start locked, answer pings and probes, and stop.
 
-Runs in: plugin, gmp, gpu, vr, rdd, broker, utility.  Trusts: the parent.
+Runs in: plugin, gmp, gpu, vr, rdd, broker.  Trusts: the parent.
 Source: model/process_types, `working=False`.
 """
 

@@ -20,6 +20,8 @@ from foxden.ipc.codec import describe
 from foxden.ipc.fields import (
     Descriptor,
     Endpoint,
+    FrozenMemory,
+    LentMemory,
     Listener,
     Payload,
     PidFd,
@@ -67,6 +69,10 @@ def _is_shared_memory(fd: int) -> bool:
     return seals & _FIXED_SIZE == _FIXED_SIZE and not_to_be_written_by_us and _is_readable(fd)
 
 
+def _is_frozen_memory(fd: int) -> bool:
+    return _is_shared_memory(fd) and fcntl.fcntl(fd, fcntl.F_GET_SEALS) & F_SEAL_WRITE != 0
+
+
 def _is_pidfd(fd: int) -> bool:
     # Signal 0 is sent to nobody; EBADF says that this is no pidfd, ESRCH that its process has ended.  A directory of
     # /proc is taken for one there, but nowhere else.
@@ -97,6 +103,8 @@ _CHECKS: dict[type[Descriptor], tuple[str, Callable[[int], bool]]] = {
     Endpoint: ("a SOCK_SEQPACKET unix socket", _is_endpoint),
     RegularFile: ("a regular file open for reading", _is_regular_file),
     SharedMemory: ("a memfd sealed against resizing and writing", _is_shared_memory),
+    FrozenMemory: ("a memfd sealed against resizing and all writing", _is_frozen_memory),
+    LentMemory: ("a memfd sealed against resizing and writing", _is_shared_memory),
     PidFd: ("a pidfd", _is_pidfd),
     Listener: ("the listener of a seccomp filter", _is_listener),
     StackPipe: ("a pipe open for reading", _is_stack_pipe),

@@ -154,6 +154,20 @@ class SharedMemory(Descriptor):
     __slots__ = ()
 
 
+class FrozenMemory(SharedMemory):
+    """A memfd that nobody can write any more, its maker neither: what was checked in it stays as it was."""
+
+    limit: ClassVar[int] = 4 << 30  # the receiver of a result has a bound of its own
+    __slots__ = ()
+
+
+class LentMemory(SharedMemory):
+    """Memory that a parent writes arguments into, call after call, and one child reads."""
+
+    limit: ClassVar[int] = 1 << 40  # of the parent's own making
+    __slots__ = ()
+
+
 class Payload:
     """Bytes of any size up to `limit`: inside the packet when small, else in a sealed memfd.
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import sys
+from collections.abc import Sequence
 from typing import TypeVar
 
 from foxden.errors import ProtocolMisuse
 from foxden.ipc.descriptors import F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_WRITE
-from foxden.ipc.fields import INLINE_MAX, Payload, SharedMemory
+from foxden.ipc.fields import INLINE_MAX, FrozenMemory, LentMemory, Payload, SharedMemory
 
 P = TypeVar("P", bound=Payload)
 
@@ -36,6 +38,71 @@ def make_memory(data: bytes) -> SharedMemory:
         view = view[os.write(memory.fileno(), view) :]
     fcntl.fcntl(memory.fileno(), fcntl.F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
     return memory
+
+
+def make_frozen(parts: Sequence[memoryview], alignment: int) -> FrozenMemory:
+    """Return a memfd that holds the parts, each at the next multiple of `alignment`, and that nobody can change."""
+    memory = FrozenMemory(os.memfd_create("foxden-result", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
+    place = 0
+    for part in parts:
+        view = part.cast("B")
+        start = place
+        while start - place < len(view):
+            start += os.pwrite(memory.fileno(), view[start - place :], start)
+        place = -(-start // alignment) * alignment
+    os.ftruncate(memory.fileno(), place)
+    fcntl.fcntl(memory.fileno(), fcntl.F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
+    return memory
+
+
+def map_frozen(memory: FrozenMemory) -> memoryview:
+    """Return what the memory holds, as memory of one's own: writing to it copies the page, and nobody else sees it."""
+    size = os.fstat(memory.fileno()).st_size
+    view = memoryview(mmap.mmap(memory.fileno(), size, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE))
+    memory.close()
+    return view
+
+
+class LentWriter:
+    """Memory that arguments are written into, again and again: pages that are there already are what makes it fast."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.memory = LentMemory(os.memfd_create("foxden-arguments", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
+        os.ftruncate(self.memory.fileno(), size)
+        self._view = mmap.mmap(self.memory.fileno(), size)
+        seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL
+        fcntl.fcntl(self.memory.fileno(), fcntl.F_ADD_SEALS, seals)
+
+    def write(self, place: int, data: memoryview) -> None:
+        self._view[place : place + data.nbytes] = data
+
+    def close(self) -> None:
+        self._view.close()
+        self.memory.close()
+
+
+class LentReader:
+    """The borrower's map.  What it writes there is its own, and is forgotten by `forget`."""
+
+    def __init__(self, memory: LentMemory) -> None:
+        size = os.fstat(memory.fileno()).st_size
+        # Private and writable: a function may change an array that it was given, as in any other process.
+        self._map = mmap.mmap(memory.fileno(), size, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
+        memory.close()
+        self._unused = sys.getrefcount(self._map)
+
+    def whole(self) -> memoryview:
+        """A view of all of it, to cut parts from.  Whatever looks at a part holds on to the map."""
+        return memoryview(self._map)
+
+    @property
+    def is_looked_at(self) -> bool:
+        return sys.getrefcount(self._map) > self._unused
+
+    def forget(self) -> None:
+        """Throw away what was written here, so that the lender's next arguments are seen."""
+        self._map.madvise(mmap.MADV_DONTNEED)
 
 
 def read_payload(payload: Payload) -> bytes:

@@ -46,7 +46,7 @@ def library_path() -> tuple[str, ...]:
     from importlib.util import find_spec
 
     found = []
-    for name in ("foxden", "msgspec", "pycurl", "selectolax"):
+    for name in ("foxden", "msgspec", "pycurl", "selectolax", "cloudpickle"):
         spec = find_spec(name)
         if spec is None or spec.origin is None:
             continue  # the child that needs it says so

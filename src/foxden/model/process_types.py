@@ -80,8 +80,9 @@ PROCESS_TYPES: tuple[ProcessType, ...] = (
                 about="Opens files for the others (RemoteSandboxBroker)."),
     ProcessType(10, "forkserver", "PForkServer", "forkserver", "", Family.NONE,
                 about="One per family: warm, single-threaded, forks the others."),
-    ProcessType(11, "utility", "PChildProcess", "utility", _IDLE, Family.UTILITY,
-                disable_env="MOZ_DISABLE_UTILITY_SANDBOX", working=False, about="Isolated jobs: functions in a box."),
+    ProcessType(11, "utility", "PUtility", "utility", "foxden.children.utility.process", Family.UTILITY,
+                disable_env="MOZ_DISABLE_UTILITY_SANDBOX",
+                about="Isolated jobs: functions in a box.  They import what the caller has, and reach nothing else."),
 )
 
 BY_NAME: dict[str, ProcessType] = {row.name: row for row in PROCESS_TYPES}

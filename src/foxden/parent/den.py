@@ -20,14 +20,18 @@ from typing import Any, Self, TypeVar, Unpack
 from foxden.errors import DenClosed, FoxdenError, PolicyError
 from foxden.model.enforcement import Layer
 from foxden.model.page import Link
+from foxden.model.process_types import BY_NAME
 from foxden.model.records import ProcessRecord, Violation
 from foxden.parent.broker import AskRecord
 from foxden.parent.documents import Shown
+from foxden.parent.functions import Functions
 from foxden.parent.program_request import RunArguments, request_of
 from foxden.parent.programs import Done, run_program
 from foxden.parent.runtime import Fetched, Runtime
 from foxden.parent.support import SupportReport
 from foxden.parent.support import report as support_report
+from foxden.parent.utility import Settings, Starter
+from foxden.parent.workers import Pool, Sizes
 from foxden.protocols.network import LoadSink
 
 T = TypeVar("T")
@@ -121,6 +125,8 @@ class _Door:
         self._closing = threading.Lock()  # held for as long as the den takes to close
         self._gate = threading.Lock()  # nothing is handed to the loop behind the closing's back
         self._closed = False
+        self._pools: set[Pool] = set()
+        self._calls: Functions | None = None
         self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
         # Children die with the thread that started their makers, so this one lives exactly as long as the den.
@@ -168,13 +174,52 @@ class _Door:
                 if self._closed:
                     return
                 self._closed = True
+                for pool in self._pools:
+                    pool.close(cancel=True)
                 closing = asyncio.run_coroutine_threadsafe(_close(self._runtime), self._loop)
             try:
                 closing.result()
             finally:
                 self._stop()
 
+    def make_pool(self, settings: Settings, sizes: Sizes, finished: Callable[[], None] = lambda: None) -> Pool:
+        """Workers of their own, on this den: what SandboxExecutor is made of.  Raises DenClosed, PolicyError."""
+        runtime = self._runtime
+
+        def ended() -> None:
+            self._pools.discard(pool)
+            finished()
+
+        with self._gate:
+            refusal = self._refusal()
+            if refusal is not None:
+                raise refusal
+            starter = Starter(runtime.processes, runtime.plans, runtime.brokers, settings)
+            pool = Pool(self._soon, starter, sizes, finished=ended)
+            self._pools.add(pool)
+        self._soon(lambda: runtime.launcher.prepare(BY_NAME["utility"].family))
+        return pool
+
+    def _soon(self, act: Callable[[], object]) -> bool:
+        try:
+            self._loop.call_soon_threadsafe(act)
+        except RuntimeError:
+            return False
+        return True
+
+    def _functions(self) -> Functions:
+        with self._gate:
+            made = self._calls
+        if made is None:
+            made = Functions(self.make_pool)
+            with self._gate:
+                self._calls = self._calls or made
+        return made
+
     def _stop(self) -> None:
+        for pool in list(self._pools):
+            if pool.thread is not threading.current_thread():
+                pool.thread.join()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -273,6 +318,14 @@ class Den(_Door):
         """
         return run_program(self._runtime.programs, request_of(arguments, options), self._run)
 
+    def call(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        """Call a function in a worker of this den, and return what it returns, as data.
+
+        The workers are shared by all calls of this den; `SandboxExecutor(den=…)` has limits, grants and more.
+        Raises: what the function raised, or RemoteError; ArgumentsNotSendable, ResultNotData, ChildCrashed.
+        """
+        return self._functions().submit(function, args, kwargs).result()  # type: ignore[no-any-return]
+
     def processes(self) -> list[ProcessRecord]:
         """All processes of this den, the parent first."""
         return self._run(_soon(self._runtime.records))
@@ -342,6 +395,10 @@ class AsyncDen(_Door):
             cancelled.set()
             await asyncio.wait([task])
             raise
+
+    async def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """See Den.call.  A function that is `async` runs in the worker, on a loop of its own there."""
+        return await asyncio.wrap_future(self._functions().submit(function, args, kwargs))
 
     async def processes(self) -> list[ProcessRecord]:
         """See Den.processes."""

@@ -66,10 +66,7 @@ class Plans:
     def plan(self, row: ProcessType, remote_type: RemoteType | None = None) -> SandboxPlan:
         key = self._key(row, remote_type)
         if key not in self._plans:
-            plan = self._build(row, remote_type)
-            self._plans[key] = msgspec.structs.replace(
-                plan, stacks=plan.notify, spec_allow=self._prefs.spec_allow()
-            )
+            self._plans[key] = self.finish(self._build(row, remote_type))
         return self._plans[key]
 
     def _build(self, row: ProcessType, remote_type: RemoteType | None) -> SandboxPlan:
@@ -87,7 +84,11 @@ class Plans:
 
     def rules(self, row: ProcessType, remote_type: RemoteType | None, temporary: str) -> tuple[FileRule, ...]:
         """File rules of one child.  `temporary`: its own directory, or empty."""
-        rules = self.resolved(row, remote_type).files.rules()
+        return self.rules_of(self.resolved(row, remote_type), temporary)
+
+    def rules_of(self, resolved: ResolvedPolicy, temporary: str) -> tuple[FileRule, ...]:
+        """The same of a policy that a caller's grants were added to."""
+        rules = resolved.files.rules()
         own = [rule for rule in rules if rule.path.startswith(_TEMPORARY)]
         kept = tuple(rule for rule in rules if rule not in own)
         return kept + tuple(rule._replace(path=AbsPath(temporary)) for rule in own if temporary)
@@ -104,6 +105,10 @@ class Plans:
             if entry.warning
         }
         return list(found)
+
+    def finish(self, plan: SandboxPlan) -> SandboxPlan:
+        """What every plan of this den gets, whoever made it."""
+        return msgspec.structs.replace(plan, stacks=plan.notify, spec_allow=self._prefs.spec_allow())
 
     def _key(self, row: ProcessType, remote_type: RemoteType | None) -> tuple[str, int, str | None]:
         return row.policy, self._prefs.level_of(row), remote_type.value if remote_type else None

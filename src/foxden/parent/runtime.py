@@ -38,6 +38,7 @@ from foxden.parent.programs import ProgramParent, Programs
 from foxden.parent.report_file import ReportFile
 from foxden.parent.roster import Roster
 from foxden.parent.unit_test import UnitTestParent
+from foxden.parent.utility import UtilityParent
 from foxden.parent.violations import Violations
 from foxden.protocols.broker import PBroker
 from foxden.protocols.network import LoadSink, PHttpTransaction
@@ -260,6 +261,8 @@ class Runtime:
             return BrokerParent(self.brokers)
         if row.name == "plugin":
             return ProgramParent()
+        if row.name == "utility":
+            return UtilityParent()
         return UnitTestParent() if row.name == "ipdlunittest" else IdleParent()
 
     def _serve(self, host: ChildHost, listener: Listener, stacks: StackPipe | None) -> None:

@@ -19,6 +19,7 @@ from foxden.protocols.network import (
 from foxden.protocols.plugin import PPlugin
 from foxden.protocols.process import PChildProcess
 from foxden.protocols.unittest import PIPDLUnitTest, PTestActor, PTestBridge, PTestLeaf
+from foxden.protocols.utility import PTasks, PUtility
 
 PROTOCOLS: tuple[type[Protocol], ...] = (
     PChildProcess,
@@ -33,6 +34,8 @@ PROTOCOLS: tuple[type[Protocol], ...] = (
     PDocumentChannel,
     PBroker,
     PPlugin,
+    PUtility,
+    PTasks,
     PIPDLUnitTest,
     PTestActor,
     PTestLeaf,

@@ -1,0 +1,46 @@
+"""What the fork server of utility processes loads, so that no worker has to.
+
+Runs in: fork server, before any fork.  Trusts: nothing is read yet.
+Flow: fork server → prewarm → every worker has it, without a file.
+Source: figures: a worker's first call.
+"""
+
+from __future__ import annotations
+
+# What cloudpickle, functions and their errors need at once.  Not asyncio: only functions that are async do.
+_MODULES = (
+    "cloudpickle",
+    "encodings.ascii",
+    "encodings.idna",
+    "encodings.latin_1",
+    "json",
+    "inspect",
+    "warnings",
+)
+
+
+def prewarm() -> None:
+    import contextlib
+    import importlib
+
+    for name in _MODULES:
+        with contextlib.suppress(ImportError):  # a worker that needs it says so: its call fails with the reason
+            importlib.import_module(name)
+    _rehearse()
+
+
+def _rehearse() -> None:
+    """Pass a call and a result through, as every worker will."""
+    import pickle
+
+    from foxden.ipc.codec import Kind, decode_body, encode
+    from foxden.ipc.value_encode import encode_value
+    from foxden.protocols.utility import PTasks, ResultTokens
+
+    work = pickle.dumps((len, ("",), {}), protocol=5)
+    value = ResultTokens(encode_value({"a": [1, ("b",)]}, limit=1 << 20).data)
+    returned = PTasks.Returned(call=1, value=value.data)
+    finished = PTasks.Finished(call=1, value=value)
+    for message in (PTasks.Run(call=1, work=work, parts=((0, 1, True),)), returned, finished):
+        packet, _ = encode(0, 0, message.number, Kind.SEND, message)
+        decode_body(type(message), memoryview(packet), [])

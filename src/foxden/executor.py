@@ -1,0 +1,224 @@
+"""The door of concurrent.futures: functions run in sandboxed workers, and their results come back as data.
+
+Runs in: parent, on the caller's threads.  Trusts: the caller.
+Flow: SandboxExecutor.submit → parent/functions → a utility process of a den → future.
+Source: interface.md "Python"; concurrent.futures.ProcessPoolExecutor, whose semantics these are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import functools
+import inspect
+import itertools
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from typing import Any, ParamSpec, TypeVar, overload
+
+from foxden.ipc.values import MAX_RESULT
+from foxden.parent.calls import CallFuture
+from foxden.parent.den import AsyncDen, Den
+from foxden.parent.function_view import make_grants
+from foxden.parent.functions import Functions
+from foxden.parent.workers import Pool
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Paths = Iterable[str | os.PathLike[str]]
+UNTRUSTED_TIMEOUT_S = 60.0  # of `untrusted`, which has no place to say another
+
+
+class SandboxExecutor(Executor):
+    """Runs functions in `utility` processes: no network, no files but what they import, no other processes.
+
+    max_workers: as many as there are processors.  read, write: paths that functions may use beside their imports.
+    env: variables, or names whose values are the caller's.  preload: modules that workers import when they start.
+    timeout: seconds for one call; its worker is ended then.  memory: bytes, or a size like "512 MiB", for one worker.
+    initializer, initargs, max_tasks_per_child: as in the standard library.  fresh: each call gets a worker of its own.
+    level: 1, or 0 for no sandbox.  policy: "utility".  den: an open den to have the workers in; None: one of its own.
+    returns: dataclasses, enums and named tuples that results may hold.  max_result: bytes of one result.
+    allow_partial: layers whose loss is accepted, by name, where there is no den yet.
+
+    Raises: FoxdenError, PolicyError for options; SandboxUnavailable, from the calls, when the kernel gives less.
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        *,
+        read: Paths = (),
+        write: Paths = (),
+        connect: Iterable[str] = (),
+        env: Mapping[str, str] | Iterable[str] | None = None,
+        preload: Iterable[str] = (),
+        timeout: float | None = None,
+        memory: int | str | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        max_tasks_per_child: int | None = None,
+        fresh: bool = False,
+        level: int | None = None,
+        policy: str | None = None,
+        den: Den | AsyncDen | None = None,
+        allow_partial: Iterable[str] = (),
+        returns: Iterable[type] = (),
+        max_result: int = MAX_RESULT,
+    ) -> None:
+        grants = make_grants(
+            read=read, write=write, connect=connect, env=env, memory=memory, level=level, policy=policy
+        )
+        own = Den(allow_partial=allow_partial, warm=("utility",)) if den is None else None
+        home = own if own is not None else den
+        assert home is not None  # noqa: S101 - for the type checker
+        try:
+            self._functions = Functions(
+                home.make_pool, max_workers=max_workers, grants=grants, preload=preload, timeout=timeout,
+                initializer=initializer, initargs=initargs, max_tasks_per_child=max_tasks_per_child, fresh=fresh,
+                returns=returns, max_result=max_result, finished=own.close if own is not None else lambda: None,
+            )  # fmt: skip
+        except BaseException:
+            if own is not None:
+                own.close()
+            raise
+        self._max_workers = self._functions.max_workers
+        # An executor that nobody holds any more finishes what it has.
+        pool = self._functions.pool
+        _pools.add(pool)
+        self._finalizer = weakref.finalize(self, pool.close, cancel=False)
+        self._finalizer.atexit = False
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """See concurrent.futures.  Raises ArgumentsNotSendable at once when something cannot be sent."""
+        return self._functions.submit(fn, args, kwargs)
+
+    def map(
+        self, fn: Callable[..., T], *iterables: Iterable[Any], timeout: float | None = None, chunksize: int = 1
+    ) -> Iterator[T]:
+        """See ProcessPoolExecutor.map: `chunksize` calls are sent together."""
+        if chunksize < 1:
+            raise ValueError("chunksize must be >= 1.")
+        if chunksize == 1:
+            return super().map(fn, *iterables, timeout=timeout)
+        chunks = _chunks(iterables, chunksize)
+        until = None if timeout is None else time.monotonic() + timeout
+        futures = [self._functions.submit_each(fn, chunk) for chunk in chunks]
+        return _results_of(futures, until)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """See concurrent.futures."""
+        pool = self._functions.pool
+        pool.close(cancel=cancel_futures)
+        if wait:
+            self._finalizer.detach()
+            if threading.current_thread() is not pool.thread:
+                pool.thread.join()
+
+
+def _results_of(futures: list[CallFuture], until: float | None) -> Iterator[Any]:
+    """What the chunks return, in order.  Whoever stops reading does not want the rest."""
+    try:
+        futures.reverse()
+        while futures:
+            yield from futures[-1].result(None if until is None else until - time.monotonic())
+            futures.pop()
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _chunks(iterables: tuple[Iterable[Any], ...], size: int) -> Iterator[tuple[Sequence[Any], ...]]:
+    """The arguments of `size` calls at a time, as columns."""
+    if len(iterables) == 1:
+        only = iter(iterables[0])
+        while column := list(itertools.islice(only, size)):
+            yield (column,)
+        return
+    rows = zip(*iterables, strict=False)
+    while chunk := list(itertools.islice(rows, size)):
+        yield tuple(zip(*chunk, strict=True))
+
+
+_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+
+
+@atexit.register
+def _finish_all() -> None:
+    """Before the program ends: every executor finishes what it was given."""
+    for pool in list(_pools):
+        pool.close(cancel=False)
+        pool.thread.join()
+
+
+# ---- decorators
+
+
+_shared_lock = threading.Lock()
+_shared: dict[Any, SandboxExecutor] = {}
+_INSIDE = "foxden.children.utility.process"  # loaded in workers only
+
+
+def _shared_executor(options: Mapping[str, Any]) -> SandboxExecutor:
+    """One executor for all functions with the same options."""
+    key = (os.getpid(), *sorted((name, _hashable(value)) for name, value in options.items()))
+    with _shared_lock:
+        if key not in _shared:
+            _shared[key] = SandboxExecutor(**options)
+        return _shared[key]
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return tuple(sorted(value.items()))
+    return tuple(value) if isinstance(value, list | tuple | set) else value
+
+
+@overload
+def sandboxed(function: Callable[P, T], /) -> Callable[P, T]: ...
+
+
+@overload
+def sandboxed(**options: Any) -> Callable[[Callable[P, T]], Callable[P, T]]: ...
+
+
+def sandboxed(function: Any = None, /, **options: Any) -> Any:
+    """Make every call of a function run in a sandboxed worker.  `options`: those of SandboxExecutor.
+
+    Works for `async def` too: the call is awaited here, and the coroutine runs there.
+    """
+    if function is None:
+        return functools.partial(sandboxed, **options)
+    if not callable(function):
+        raise TypeError(f"expected a function, got {type(function).__name__}: options go by name")
+    make = functools.partial(_shared_executor, options)
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def awaited(*args: Any, **kwargs: Any) -> Any:
+            if _INSIDE in sys.modules:
+                return await function(*args, **kwargs)
+            return await asyncio.wrap_future(make().submit(function, *args, **kwargs))
+
+        return awaited
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        if _INSIDE in sys.modules:  # a sandboxed function that calls another: it is in the box already
+            return function(*args, **kwargs)
+        return make().submit(function, *args, **kwargs).result()
+
+    return called
+
+
+def untrusted(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a function once in a worker that nobody used before, and return what it returns, as data.
+
+    It may take 60 seconds; SandboxExecutor(fresh=True) has other bounds.
+    Raises: what the function raised, or RemoteError; CallTimeout, ChildCrashed, ArgumentsNotSendable, ResultNotData.
+    """
+    return _shared_executor({"fresh": True, "timeout": UNTRUSTED_TIMEOUT_S}).submit(function, *args, **kwargs).result()

@@ -1,0 +1,205 @@
+"""A function and its arguments on the way down: pickled here, unpickled in a worker and nowhere else.
+
+Runs in: parent, on the caller's thread.  Trusts: the caller's objects.
+Flow: submit(function, …) → pack → Packed(pickle, buffers) → parent/workers copies the buffers into lent memory.
+Source: pickle protocol 5, PEP 574; cloudpickle for what has no importable name.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import operator
+import pickle
+import sys
+import threading
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from foxden.errors import ArgumentsNotSendable
+from foxden.ipc.values import ALIGNMENT, SHARED_FROM
+
+_PROTOCOL = 5
+_MAX_BUFFERS = 4000
+_WORK_MAX = 32_768  # bytes of a pickle inside a packet; a longer one goes with the buffers
+
+
+class Packed(NamedTuple):
+    """A call ready to be sent.  `buffers`: (data, may the function write there); a long pickle is the first."""
+
+    work: bytes  # empty: it is the first buffer
+    buffers: tuple[tuple[memoryview, bool], ...]
+    size: int  # of the buffers together, each at a multiple of ALIGNMENT
+
+
+class _Large:
+    """Stands for bytes at the top of the arguments, which pickle would copy into its own stream."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: bytes | bytearray) -> None:
+        self.value = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self.value), (pickle.PickleBuffer(self.value),)
+
+
+def pack(function: Callable[..., Any], arguments: object, keywords: Mapping[str, Any] | None, *, view: View) -> Packed:
+    """Pickle a call.  `keywords` None: `arguments` are the columns of many calls.
+
+    Raises: ArgumentsNotSendable, naming what cannot be sent.
+    """
+    if not callable(function):
+        raise ArgumentsNotSendable(f"expected a function, got {type(function).__name__}")
+    whole: tuple[Any, ...]
+    if keywords is None:
+        whole = (function, arguments)
+    else:
+        assert isinstance(arguments, tuple)  # noqa: S101 - for the type checker
+        large = {key: _wrapped(value) for key, value in keywords.items()} if keywords else {}
+        whole = (function, tuple(map(_wrapped, arguments)), large)
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        work = _dump(whole, function, buffers, view)
+    except Exception as error:
+        raise _not_sendable(function, arguments, keywords, error) from error
+    return _laid_out(work, buffers)
+
+
+def pack_whole(function: Callable[..., Any], arguments: tuple[Any, ...], *, view: View) -> bytes:
+    """Pickle (function, arguments) in one piece.  Raises ArgumentsNotSendable."""
+    if not callable(function):
+        raise ArgumentsNotSendable(f"expected a function, got {type(function).__name__}")
+    try:
+        return _dump_by_value((function, arguments), None, view)
+    except Exception as error:
+        raise _not_sendable(function, arguments, {}, error) from error
+
+
+def _wrapped(value: Any) -> Any:
+    return _Large(value) if type(value) in (bytes, bytearray) and len(value) >= SHARED_FROM else value
+
+
+def _dump(whole: object, function: Any, buffers: list[pickle.PickleBuffer], view: View) -> bytes:
+    module = getattr(function, "__module__", None)
+    if module is None or view.is_importable(module):
+        try:
+            work = pickle.dumps(whole, _PROTOCOL, buffer_callback=buffers.append)
+        except (pickle.PicklingError, AttributeError, TypeError):
+            pass  # no importable name: a lambda, something local, a memoryview
+        else:
+            # A name in __main__ is no name for a worker: it has another one.
+            if b"__main__" not in work:
+                return work
+        buffers.clear()
+    return _dump_by_value(whole, buffers, view)
+
+
+_by_value = threading.Lock()
+
+
+def _dump_by_value(whole: object, buffers: list[pickle.PickleBuffer] | None, view: View) -> bytes:
+    import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def reducer_override(self, value: Any) -> Any:
+            if type(value) is memoryview and buffers is not None:
+                return _reduce_view(value)
+            return super().reducer_override(value)
+
+    stream = io.BytesIO()
+    with _by_value:  # which modules go by value is cloudpickle's for the whole process
+        modules = [module for module in view.modules_by_value() if module.__name__ not in _registered()]
+        for module in modules:
+            cloudpickle.register_pickle_by_value(module)
+        try:
+            Pickler(stream, _PROTOCOL, buffer_callback=None if buffers is None else buffers.append).dump(whole)
+        finally:
+            for module in modules:
+                cloudpickle.unregister_pickle_by_value(module)
+    return stream.getvalue()
+
+
+def _registered() -> set[str]:
+    import cloudpickle
+
+    return set(cloudpickle.list_registry_pickle_by_value())
+
+
+def _reduce_view(view: memoryview) -> tuple[Any, ...]:
+    """A memoryview arrives as one: of the lent memory, without a copy.  pickle itself has no word for it."""
+    flat = pickle.PickleBuffer(view.cast("B") if view.c_contiguous and view.nbytes else view.tobytes())
+    if view.c_contiguous and view.nbytes and (view.ndim != 1 or view.format != "B"):
+        cast = operator.methodcaller("cast", view.format, list(view.shape or ()))
+        return operator.call, (cast, flat)
+    return memoryview, (flat,)
+
+
+def _laid_out(work: bytes, buffers: Sequence[pickle.PickleBuffer]) -> Packed:
+    views = [(view, not view.readonly) for view in (buffer.raw() for buffer in buffers)]
+    if len(work) > _WORK_MAX:
+        views.insert(0, (memoryview(work), False))
+        work = b""
+    if len(views) > _MAX_BUFFERS:
+        raise ArgumentsNotSendable(f"expected at most {_MAX_BUFFERS} buffers in the arguments, got {len(views)}")
+    size = sum(-(-view.nbytes // ALIGNMENT) * ALIGNMENT for view, _ in views)
+    return Packed(work, tuple(views), size)
+
+
+def _not_sendable(
+    function: Any, arguments: object, keywords: Mapping[str, Any] | None, error: Exception
+) -> ArgumentsNotSendable:
+    """Say which of them it was: the error of pickle names a type at best."""
+    named: list[tuple[str, Any]] = [("the function", function)]
+    if keywords is not None and isinstance(arguments, tuple):
+        named += [(f"argument {place}", value) for place, value in enumerate(arguments, start=1)]
+        named += [(f"argument {name}", value) for name, value in keywords.items()]
+    culprit = next((name for name, value in named if not _can_pickle(value)), "an argument")
+    name = getattr(function, "__qualname__", None) or type(function).__name__
+    return ArgumentsNotSendable(
+        f"{name}: {culprit} cannot be sent: {type(error).__name__}: {str(error)[:300]}",
+        hint="send data, and open files, sockets and locks inside the function",
+    )
+
+
+def _can_pickle(value: Any) -> bool:
+    import cloudpickle
+
+    try:
+        cloudpickle.dumps(value, _PROTOCOL, buffer_callback=lambda buffer: None)
+    except Exception:
+        return False
+    return True
+
+
+class View:
+    """What of the caller's modules a worker can import by name, told from the folders that it may read."""
+
+    def __init__(self, folders: Sequence[str]) -> None:
+        self._folders = tuple(folder.rstrip("/") + "/" for folder in folders)
+        self._known = functools.lru_cache(maxsize=1024)(self._look)
+
+    def is_importable(self, name: str) -> bool:
+        return name != "__main__" and self._known(name)
+
+    def _look(self, name: str) -> bool:
+        module = sys.modules.get(name)
+        if module is None:
+            return False
+        if name in sys.builtin_module_names:
+            return True
+        path = getattr(module, "__file__", None)
+        if path is None:  # a namespace package, a frozen module, or one that was made by hand
+            spec = getattr(module, "__spec__", None)
+            return spec is not None and (spec.origin in ("frozen", "built-in") or bool(spec.submodule_search_locations))
+        return any(str(path).startswith(folder) for folder in self._folders)
+
+    def modules_by_value(self) -> list[types.ModuleType]:
+        """Modules of the caller's that lie where no worker looks: what is defined in them is sent along."""
+        return [module for name, module in list(sys.modules.items()) if self._is_hidden(name, module)]
+
+    def _is_hidden(self, name: str, module: object) -> bool:
+        if name == "__main__" or not isinstance(module, types.ModuleType) or module.__name__ != name:
+            return False
+        return getattr(module, "__file__", None) is not None and not self._known(name)

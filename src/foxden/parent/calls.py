@@ -1,0 +1,99 @@
+"""One call and its future, which may fetch its own result: the thread that waits for it reads the worker's answer.
+
+Runs in: parent, on the caller's threads.  Trusts: the caller.
+Flow: Pool.submit → Call → CallFuture.result → (Pool.help, when it is being run) → concurrent.futures' own result.
+Source: leader and followers: a hand-over between two threads costs as much as the rest of a short call.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from foxden.parent.arguments import Packed
+
+if TYPE_CHECKING:
+    from foxden.parent.utility import Worker
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """One thing that a worker is asked: a call, or a chunk of them."""
+
+    number: int
+    name: str
+    packed: Packed
+    each: bool
+    seconds: float | None  # it may take
+    future: CallFuture
+    worker: Worker | None = None
+    begun: bool = False  # its future says that it runs: it can be sent again, but not cancelled
+
+
+class CallFuture(Future[Any]):
+    """A future of concurrent.futures.  What is its own: a thread in `result` reads the worker's answer itself.
+
+    So nobody listens to the worker at first.  Every other way of looking at the future calls `listen`, and from then
+    on the pool's thread does.
+    """
+
+    help: Callable[[float | None], None] | None = None  # set while a worker runs it
+    listen: Callable[[], None] | None = None
+    watched = False  # somebody waits for it who does not read
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiters = _Waiters(self)
+
+    def result(self, timeout: float | None = None) -> Any:
+        return super().result(self._helped(timeout))
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        return super().exception(self._helped(timeout))
+
+    def done(self) -> bool:
+        self.watch()
+        return super().done()
+
+    def running(self) -> bool:
+        self.watch()
+        return super().running()
+
+    def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
+        super().add_done_callback(fn)
+        self.watch()
+
+    def watch(self) -> None:
+        self.watched = True
+        listen = self.listen
+        if listen is not None:
+            listen()
+
+    def _helped(self, timeout: float | None) -> float | None:
+        """Read the answer here, if nobody else does; returns what is left of the time."""
+        help_it = self.help
+        if help_it is None:
+            if not super().done():
+                self.watch()  # it waits in the queue, or has just begun
+            return timeout
+        begun = time.monotonic()
+        help_it(timeout)
+        return None if timeout is None else max(0.0, timeout - (time.monotonic() - begun))
+
+
+class _Waiters(list[Any]):
+    """Who waits for a future in `wait` and `as_completed`, which look at it without asking it."""
+
+    def __init__(self, future: CallFuture) -> None:
+        super().__init__()
+        self._future = weakref.ref(future)
+
+    def append(self, waiter: Any) -> None:
+        super().append(waiter)
+        future = self._future()
+        if future is not None:
+            future.watch()

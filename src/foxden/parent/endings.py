@@ -1,0 +1,56 @@
+"""How calls and workers end: a future settled, a crash put into words, workers ended and waited for.
+
+Runs in: parent; what is named so on the den's loop.  Trusts: the kernel's word for how a worker ended.
+Flow: Pool → settle, crash, end_soon, close_all.
+Source: parent/workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+from foxden.errors import ChildCrashed
+from foxden.parent.arguments import Packed
+from foxden.parent.calls import Call, CallFuture
+from foxden.parent.hosts import End
+from foxden.parent.utility import Worker
+
+_STDERR_LINES = 20
+_LAST_WORDS_S = 0.3  # for a worker that closed its pipe, to end by itself
+
+SENT = Packed(b"", (), 0)  # in the place of what was sent: the arguments need not live as long as the future
+
+
+def settle(future: CallFuture, value: object, error: BaseException | None) -> None:
+    future.help = future.listen = None
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(value)
+
+
+def end_soon(worker: Worker) -> None:
+    """On the den's loop: it closed its pipe.  Most likely it is ending; the kernel is about to say how."""
+    asyncio.get_running_loop().call_later(_LAST_WORDS_S, worker.host.kill, "closed its pipe")
+
+
+def crash(worker: Worker, call: Call, end: End) -> ChildCrashed:
+    error = worker.host.crash(f"running {call.name}")
+    if end.log:
+        error.add_note("\n".join(["what it wrote last:", *end.log.splitlines()[-_STDERR_LINES:]]))
+    return error
+
+
+def close_all(workers: list[Worker], closed: threading.Event) -> None:
+    """On the den's loop: end them, and say when all have ended."""
+    left = {id(worker) for worker in workers}
+
+    def ended(worker: Worker) -> None:
+        left.discard(id(worker))
+        if not left:
+            closed.set()
+
+    for worker in workers:
+        worker.host.ended.add_done_callback(lambda _, worker=worker: ended(worker))  # type: ignore[misc]
+        worker.host.kill("its executor was shut down")

@@ -1,0 +1,194 @@
+"""What a function finds in its box: the caller's packages, readable, and what the caller grants beside them.
+
+Runs in: parent.  Trusts: the caller; the caller's sys.path.
+Flow: sys.path, read=, write=, memory= → policy `utility` with those rules → broker and plan of one pool's workers.
+Source: issue of the executor: imports inside the box work, without widening anything else.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from foxden.errors import FoxdenError, PolicyError
+from foxden.sandbox.paths import AbsPath, Access, FileRule, PathRules
+from foxden.sandbox.policy import ResolvedPolicy
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\Z", re.IGNORECASE)
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_LEAST_MEMORY = 32 << 20  # bytes: an interpreter with nothing to do takes about half of it
+_MAX_RULES = 250
+
+
+@dataclass(frozen=True)
+class FunctionGrants:
+    """What the caller gives the workers of one pool."""
+
+    read: tuple[str, ...] = ()
+    write: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    memory: int | None = None  # bytes
+    level: int = 1
+    policy: str = "utility"
+
+
+def make_grants(
+    *,
+    read: Iterable[str | os.PathLike[str]],
+    write: Iterable[str | os.PathLike[str]],
+    connect: Iterable[str],
+    env: Mapping[str, str] | Iterable[str] | None,
+    memory: int | str | None,
+    level: int | None,
+    policy: object,
+) -> FunctionGrants:
+    """Check what the caller asks for.  Raises FoxdenError, PolicyError."""
+    if list(_strings("connect", connect)):
+        raise PolicyError(
+            "connect: functions in a box have no network in this version",
+            hint="fetch with Den.fetch, and hand the bytes to the function",
+        )
+    if level not in (None, 0, 1):
+        raise PolicyError(f"level: expected 0 or 1, got {level!r}", hint="the utility process has these two")
+    if not isinstance(policy, str | None):
+        raise PolicyError(f"policy: expected the name of a policy, got {type(policy).__name__}", hint="'utility'")
+    if policy not in (None, "utility"):
+        raise PolicyError(f"policy: expected 'utility', got {policy!r}", hint="workers are of this type")
+    return FunctionGrants(
+        read=tuple(_paths("read", read)),
+        write=tuple(_paths("write", write)),
+        environment=_environment(env),
+        memory=_memory(memory),
+        level=1 if level is None else level,
+    )
+
+
+def _strings(name: str, given: Any) -> Iterable[Any]:
+    if isinstance(given, str | bytes | os.PathLike):
+        return (given,)
+    try:
+        return tuple(given)
+    except TypeError:
+        raise FoxdenError(f"{name}: expected a list of paths, got {type(given).__name__}") from None
+
+
+def _paths(name: str, given: Any) -> Iterable[str]:
+    for each in _strings(name, given):
+        try:
+            path = os.path.abspath(os.fsdecode(each))
+        except TypeError:
+            raise FoxdenError(f"{name}: expected a path, got {type(each).__name__}") from None
+        if not os.path.exists(path):
+            raise FoxdenError(f"{name}: no such file or folder: {path!r}", hint="grants are for what exists")
+        if path == "/":
+            raise PolicyError(f"{name}: expected a part of the file system, got '/'", hint="level=0 is no sandbox")
+        yield path
+
+
+def _environment(given: Any) -> dict[str, str]:
+    """`{"NAME": "value"}`, or names whose values are the caller's own."""
+    if given is None:
+        return {}
+    try:
+        pairs = given.items() if isinstance(given, Mapping) else [(name, os.environ[name]) for name in given]
+        found = {str(name): str(value) for name, value in pairs}
+    except (TypeError, KeyError) as error:
+        raise FoxdenError(f"env: expected names and values, got {error}", hint="env={'TZ': 'UTC'}") from None
+    for name, value in found.items():
+        if not name or "=" in name or "\0" in name + value:
+            raise FoxdenError(f"env: {name!r} is no name of a variable with a value")
+    return found
+
+
+def _memory(given: int | str | None) -> int | None:
+    if given is None:
+        return None
+    match = _SIZE.match(given.strip()) if isinstance(given, str) else None
+    if match:
+        size = int(float(match[1]) * _UNITS[match[2].upper()])
+    elif isinstance(given, int) and not isinstance(given, bool):
+        size = given
+    else:
+        raise FoxdenError(f"memory: expected bytes or a size, got {given!r}", hint="memory='512 MiB'")
+    if size < _LEAST_MEMORY:
+        raise FoxdenError(f"memory: expected at least {_LEAST_MEMORY >> 20} MiB, got {size} bytes")
+    return size
+
+
+def import_path() -> tuple[str, ...]:
+    """The caller's sys.path as folders and archives, with those that editable installs put beside it."""
+    found = [os.path.abspath(entry) for entry in (*sys.path, *_editable_folders())]
+    return tuple(dict.fromkeys(found))
+
+
+def _editable_folders() -> Iterable[str]:
+    """Setuptools' editable installs map package names to folders in a module of their own."""
+    for name, module in list(sys.modules.items()):
+        mapping = getattr(module, "MAPPING", None)
+        if name.startswith("__editable__") and isinstance(mapping, dict):
+            yield from (os.path.dirname(str(folder)) for folder in mapping.values())
+
+
+def readable_folders(path: Sequence[str]) -> tuple[str, ...]:
+    """Of the import path, what workers may read: everything but folders that hold more than code."""
+    libraries = [sysconfig.get_config_var("LIBDIR"), *filter(None, [_shared_library_folder()])]
+    wanted = [entry for entry in (*path, *libraries) if isinstance(entry, str) and os.path.exists(entry)]
+    return tuple(entry for entry in dict.fromkeys(wanted) if not _is_too_wide(entry))
+
+
+def _shared_library_folder() -> str | None:
+    folder = os.path.join(sys.base_prefix, "lib")
+    return folder if os.path.isdir(folder) else None
+
+
+def _is_too_wide(folder: str) -> bool:
+    """The home folder, what lies above it, and /tmp: a script that lies there grants none of it."""
+    home = os.path.realpath(os.path.expanduser("~"))
+    real = os.path.realpath(folder)
+    return real in ("/", os.path.realpath(tempfile.gettempdir())) or f"{home}/".startswith(f"{real}/")
+
+
+def function_policy(resolved: ResolvedPolicy, grants: FunctionGrants, folders: Sequence[str]) -> ResolvedPolicy:
+    """The policy with the caller's packages and grants in it."""
+    if resolved.level == 0 or grants.level == 0:
+        return ResolvedPolicy(resolved.name, 0)
+    read = Access.READ | Access.STAT
+    write = read | Access.WRITE | Access.CREATE
+    rules = {str(rule.path): rule.access for rule in resolved.files.rules()}
+    for paths, access in (((*folders, *grants.read), read), (grants.write, write)):
+        for path in _places(paths, rules):
+            rules[path] = rules.get(path, Access.NONE) | access
+    kept = [FileRule(AbsPath.parse(path), access) for path, access in rules.items() if not _is_covered(path, rules)]
+    if len(kept) > _MAX_RULES:
+        raise PolicyError(f"expected at most {_MAX_RULES} readable folders, got {len(kept)}", hint="shorten sys.path")
+    limits = dict(resolved.limits)
+    if grants.memory is not None:
+        limits["memory"] = grants.memory
+    return replace(resolved, files=PathRules.of(kept), limits=limits)
+
+
+def _places(paths: Iterable[str], rules: Mapping[str, Access]) -> Iterable[str]:
+    """Where each path must stand: where it really is, and where it is named, unless a link of a folder that is shown
+    leads from there."""
+    found = [os.path.realpath(path) for path in paths]
+    yield from found
+    shown = [*found, *(path for path, access in rules.items() if access & Access.READ)]
+    for path in paths:
+        if not any(path == above or path.startswith(above.rstrip("/") + "/") for above in shown):
+            yield path
+
+
+def _is_covered(path: str, rules: Mapping[str, Access]) -> bool:
+    """Does a folder above it give as much already?"""
+    above = os.path.dirname(path)
+    while above != "/":
+        if above in rules and rules[above] & rules[path] == rules[path] and not rules[above] & Access.DENY:
+            return True
+        above = os.path.dirname(above)
+    return False

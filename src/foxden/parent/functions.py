@@ -1,0 +1,145 @@
+"""Functions in a box, with a den's own workers or an executor's: settings checked, calls packed, a pool kept.
+
+Runs in: parent, on the caller's threads.  Trusts: the caller.
+Flow: options → Settings, Sizes → make_pool → submit(function, arguments) → Pool.submit → future.
+Source: interface.md "Python"; concurrent.futures.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from foxden.errors import FoxdenError
+from foxden.ipc.value_encode import name_of
+from foxden.ipc.values import MAX_RESULT
+from foxden.parent import arguments
+from foxden.parent.calls import CallFuture
+from foxden.parent.function_view import FunctionGrants, import_path, make_grants, readable_folders
+from foxden.parent.utility import Settings
+from foxden.parent.workers import Pool, Sizes
+
+MakePool = Callable[[Settings, Sizes, Callable[[], None]], Pool]
+_LONGEST_S = 86_400.0
+
+
+class Functions:
+    """One pool and what is needed to send functions to it."""
+
+    def __init__(
+        self,
+        make_pool: MakePool,
+        *,
+        max_workers: int | None = None,
+        grants: FunctionGrants | None = None,
+        preload: Iterable[str] = (),
+        timeout: float | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        max_tasks_per_child: int | None = None,
+        fresh: bool = False,
+        returns: Iterable[type] = (),
+        max_result: int = MAX_RESULT,
+        finished: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Raises: FoxdenError, PolicyError, ArgumentsNotSendable, ValueError, TypeError; what make_pool raises."""
+        path = import_path()
+        folders = readable_folders(path)
+        given = grants or FunctionGrants()
+        self._view = arguments.View((*folders, *given.read, *given.write, _stdlib()))
+        sizes = Sizes(
+            max_workers=_workers(max_workers),
+            seconds=_seconds(timeout),
+            calls_each=1 if fresh else _tasks(max_tasks_per_child),
+            spare=fresh,
+        )
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        settings = Settings(
+            grants=given,
+            path=path,
+            folders=folders,
+            preload=_modules(preload),
+            types=_types(returns),
+            max_result=_size(max_result),
+            initializer=arguments.pack_whole(initializer, initargs, view=self._view) if initializer else b"",
+        )
+        self.pool = make_pool(settings, sizes, finished)
+        self.max_workers = sizes.max_workers
+
+    def submit(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallFuture:
+        """Raises ArgumentsNotSendable; RuntimeError, WorkersBroken, DenClosed when no more calls are taken."""
+        packed = arguments.pack(function, args, kwargs, view=self._view)
+        return self.pool.submit(_name(function), packed)
+
+    def submit_each(self, function: Callable[..., Any], columns: Sequence[Sequence[Any]]) -> CallFuture:
+        """Call the function once for each first argument, second argument … of the columns, one after the other in one
+        worker; the future has a list."""
+        packed = arguments.pack(function, columns, None, view=self._view)
+        return self.pool.submit(_name(function), packed, each=len(columns[0]))
+
+
+def _name(function: Any) -> str:
+    return str(getattr(function, "__qualname__", None) or type(function).__qualname__)[:200]
+
+
+def _stdlib() -> str:
+    return os.path.dirname(os.__file__)
+
+
+def _workers(given: int | None) -> int:
+    if given is None:
+        return len(os.sched_getaffinity(0)) or 1
+    if given <= 0:
+        raise ValueError("max_workers must be greater than 0")
+    return given
+
+
+def _tasks(given: int | None) -> int | None:
+    if given is None:
+        return None
+    if not isinstance(given, int):
+        raise TypeError("max_tasks_per_child must be an integer")
+    if given <= 0:
+        raise ValueError("max_tasks_per_child must be >= 1")
+    return given
+
+
+def _seconds(given: float | None) -> float | None:
+    if given is None:
+        return None
+    if not given > 0:  # this way round for nan
+        raise FoxdenError(f"timeout: expected more than 0 seconds, got {given}")
+    return min(given, _LONGEST_S)
+
+
+def _size(given: int) -> int:
+    if not 0 < given <= 4 << 30:
+        raise FoxdenError(f"max_result: expected 1 to {4 << 30} bytes, got {given}")
+    return given
+
+
+def _modules(given: Iterable[str]) -> tuple[str, ...]:
+    names = (given,) if isinstance(given, str) else tuple(given)
+    for name in names:
+        if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
+            raise FoxdenError(f"preload: expected names of modules, got {name!r}", hint="preload=['numpy']")
+    return names
+
+
+def _types(given: Iterable[type]) -> dict[str, type]:
+    """By name.  Naming a library's type here is asking for the library: it is loaded now, and not when a child says."""
+    found = {}
+    for kind in given:
+        if not isinstance(kind, type):
+            raise FoxdenError(f"returns: expected types, got {kind!r}", hint="returns=[Colour, Point]")
+        root = kind.__module__.partition(".")[0]
+        if root in ("numpy", "pandas"):
+            importlib.import_module(root)
+        found[name_of(kind)] = kind
+    return found
+
+
+__all__ = ["Functions", "make_grants"]

@@ -1,0 +1,256 @@
+"""The parent's end of one utility process: made ready on the den's loop, called over an endpoint of its own.
+
+Runs in: parent; `Starter` on the den's loop, `Worker` on whatever thread holds its turn.  Trusts: nothing of a worker.
+Flow: Starter.start → child launched, PUtility.Init → Worker → Worker.run(call) … Worker.receive → what came of it.
+Source: protocols/utility.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import select
+import socket
+import threading
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from foxden.errors import BadMessage, ChildCrashed, RemoteTraceback, WorkersBroken
+from foxden.ipc.actor import Actor, ActorTree, Why
+from foxden.ipc.aio import call
+from foxden.ipc.fields import Endpoint, LargePayload, Listener, StackPipe
+from foxden.ipc.memory import LentWriter, make_payload, map_frozen, read_payload
+from foxden.ipc.pipe import NOW, PacketBuffer, make_pair, send_packet
+from foxden.ipc.schema import Side
+from foxden.ipc.value_decode import decode_value
+from foxden.ipc.values import ALIGNMENT
+from foxden.model.process_types import BY_NAME
+from foxden.parent.arguments import Packed
+from foxden.parent.broker import Brokers
+from foxden.parent.function_view import FunctionGrants, function_policy
+from foxden.parent.hosts import ChildHost, ChildParent
+from foxden.parent.plans import Plans
+from foxden.parent.processes import ProcessManager
+from foxden.protocols.utility import PTasks, PUtility
+from foxden.sandbox.build import build_plan
+
+_ROW = BY_NAME["utility"]
+_LEAST_LENT = 1 << 20  # bytes: below it a larger memory costs nothing that shows
+_READY_TIMEOUT_S = 60.0  # imports that were asked for, and the initializer
+
+
+class UtilityParent(ChildParent, protocol=PUtility, side=Side.PARENT):
+    """Root actor.  Calls do not pass here: see Worker."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all workers of one pool have in common."""
+
+    grants: FunctionGrants
+    path: tuple[str, ...]
+    folders: tuple[str, ...]  # that they may read of it
+    preload: tuple[str, ...] = ()
+    types: Mapping[str, type] = field(default_factory=dict)  # that results may hold, by name
+    max_result: int = 0
+    initializer: bytes = b""  # pickle of (function, arguments)
+    name: str = ""
+
+
+class Starter:
+    """Starts the workers of one pool.  On the den's loop."""
+
+    def __init__(self, processes: ProcessManager, plans: Plans, brokers: Brokers, settings: Settings) -> None:
+        """Raises PolicyError."""
+        self._processes, self._plans, self._brokers, self._settings = processes, plans, brokers, settings
+        self._policy = function_policy(plans.resolved(_ROW, None), settings.grants, settings.folders)
+        self._plan = plans.finish(build_plan(self._policy, arch=platform.machine(), listener=True))
+
+    def _serve(self, host: ChildHost, listener: Listener, stacks: StackPipe | None) -> None:
+        """Have a worker's files opened by the rules of the type and the grants of this pool."""
+        rules = self._plans.rules_of(self._policy, self._processes.temporary_of(host))
+        self._brokers.attach(host, listener, stacks, rules=rules, errnos=self._plans.errnos(_ROW, None))
+
+    async def start(self) -> Worker:
+        """Raises: SandboxUnavailable, LaunchFailed, ChildCrashed, ChildTimeout; WorkersBroken from the initializer."""
+        settings = self._settings
+        host = await self._processes.launch(
+            _ROW.name, UtilityParent(), plan=self._plan, name=settings.name, on_listener=self._serve
+        )
+        ours, theirs = make_pair()
+        try:
+            await self._initialise(host, Endpoint(theirs.detach()))
+        except BaseException:
+            ours.close()
+            host.kill("could not be made ready")
+            raise
+        return Worker(host, ours, settings)
+
+    async def _initialise(self, host: ChildHost, tasks: Endpoint) -> None:
+        settings = self._settings
+        message = PUtility.Init(
+            tasks=tasks,
+            path=settings.path,
+            environment=dict(settings.grants.environment),
+            preload=settings.preload,
+            returns=tuple(settings.types),
+            max_result=settings.max_result,
+            initializer=make_payload(LargePayload, settings.initializer) if settings.initializer else None,
+        )
+        try:
+            reply = await call(host.root, message, timeout_s=_READY_TIMEOUT_S)
+        except ChildCrashed:
+            await host.ended
+            raise host.crash("getting ready") from None
+        finally:
+            tasks.close()
+        if reply.problem:
+            error = WorkersBroken(f"a worker could not be made ready: {reply.problem}", hint="see its traceback")
+            raise error from RemoteTraceback(reply.trace)
+
+
+class TasksParent(Actor, protocol=PTasks, side=Side.PARENT):
+    """What a worker answers.  `answer` is what the last packet brought: (value, error)."""
+
+    def __init__(self, types: Mapping[str, type], max_result: int) -> None:
+        self._types, self._max_result = types, max_result
+        self.expected: deque[int] = deque()  # numbers of the calls that were sent, the one being run first
+        self.kept = False
+        self.answer: tuple[Any, BaseException | None] | None = None
+
+    def recv_returned(self, message: PTasks.Returned) -> None:
+        self._take(message, "Returned")
+        self._decode(message.value, None, "Returned")
+
+    def recv_finished(self, message: PTasks.Finished) -> None:
+        self._take(message, "Finished")
+        data = read_payload(message.value)
+        shared = map_frozen(message.buffers) if message.buffers is not None else None
+        self._decode(data, shared, "Finished")
+
+    def _decode(self, data: bytes, shared: memoryview | None, name: str) -> None:
+        size = len(data) + (shared.nbytes if shared is not None else 0)
+        if size > self._max_result + ALIGNMENT:
+            raise BadMessage(f"PTasks.{name}: expected at most {self._max_result} bytes, got {size} - at `$.value`")
+        try:
+            self.answer = (decode_value(data, shared, self._types), None)
+        except BadMessage as error:
+            raise BadMessage(f"PTasks.{name}: {error} - at `$.value`") from None
+        except Exception as error:  # what this process cannot hold
+            self.answer = (None, error)
+
+    def recv_failed(self, message: PTasks.Failed) -> None:
+        self._take(message, "Failed")
+        self.answer = (None, self._error(message.error, "Failed"))
+
+    def recv_refused(self, message: PTasks.Refused) -> None:
+        self._take(message, "Refused")
+        error = self._error(message.error, "Refused")
+        error.add_note("the worker could not load the function or its arguments")
+        self.answer = (None, error)
+
+    def _error(self, payload: Any, name: str) -> BaseException:
+        try:
+            error = decode_value(read_payload(payload), None, self._types)
+        except BadMessage as bad:
+            raise BadMessage(f"PTasks.{name}: {bad} - at `$.error`") from None
+        except Exception as lost:  # an exception that holds what this process cannot
+            return lost
+        if not isinstance(error, Exception):
+            raise BadMessage(f"PTasks.{name}: expected an exception, got {type(error).__name__} - at `$.error`")
+        return error
+
+    def actor_destroy(self, why: Why) -> None:
+        self.answer = None  # it may hold shared memory
+
+    def _take(self, message: Any, name: str) -> None:
+        if not self.expected or message.call != self.expected[0] or self.answer is not None:
+            expected = f"call {self.expected[0]}" if self.expected else "no answer: nothing was asked"
+            raise BadMessage(f"PTasks.{name}: expected {expected}, got {message.call} - at `$.call`")
+        self.kept = message.kept
+
+
+class Worker:
+    """One ready worker.  Only the thread that holds `turn` reads its socket."""
+
+    def __init__(self, host: ChildHost, sock: socket.socket, settings: Settings) -> None:
+        self.host = host
+        self.turn = threading.Lock()
+        self.done = 0  # calls
+        self.dead = False
+        self.fd = sock.fileno()
+        self._sock = sock
+        self.armed = False  # the pool's thread listens to it
+        self.poll = select.poll()
+        self.poll.register(sock.fileno(), select.POLLIN)
+        sock.setblocking(True)
+        self._actor = TasksParent(settings.types, settings.max_result)
+        self._tree = ActorTree(self._actor, self._send, peer=str(host))
+        self._buffer = PacketBuffer()
+        self._lent: LentWriter | None = None
+
+    def _send(self, packet: bytes, fds: Any) -> None:
+        send_packet(self._sock, packet, fds, NOW)
+
+    def run(self, number: int, packed: Packed, *, each: bool) -> None:
+        """Send one call.  Raises OSError when the worker is gone, or does not read."""
+        actor = self._actor
+        actor.expected.append(number)
+        parts: tuple[tuple[int, int, bool], ...] = ()
+        if packed.buffers:
+            parts = self._write(packed)
+        actor.send(PTasks.Run(call=number, work=packed.work, parts=parts, each=each))
+
+    def _write(self, packed: Packed) -> tuple[tuple[int, int, bool], ...]:
+        lent = self._lend(packed.size)
+        parts, place = [], 0
+        for view, writable in packed.buffers:
+            lent.write(place, view)
+            parts.append((place, view.nbytes, writable))
+            place += -(-view.nbytes // ALIGNMENT) * ALIGNMENT
+        return tuple(parts)
+
+    def _lend(self, size: int) -> LentWriter:
+        """Memory for so many bytes: what was lent before, unless it is too small or the function kept some of it."""
+        lent = self._lent
+        if lent is not None and lent.size >= size and not self._actor.kept:
+            return lent
+        if lent is not None:
+            lent.close()
+        self._lent = lent = LentWriter(max(_LEAST_LENT, 1 << (size - 1).bit_length()))
+        self._actor.kept = False
+        self._actor.send(PTasks.Lend(memory=lent.memory))
+        return lent
+
+    def receive(self, flags: int = NOW) -> tuple[Any, BaseException | None] | None:
+        """What came of the call, if it is there; `flags` 0: wait.  Raises BadMessage; EOFError at the end."""
+        try:
+            packet, fds = self._buffer.receive(self._sock, flags)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError:
+            raise EOFError from None
+        if not packet:
+            raise EOFError
+        self._tree.receive(packet, fds)
+        answer = self._actor.answer
+        if answer is not None:
+            self._actor.expected.popleft()
+            self._actor.answer = None
+            self.done += 1
+        return answer
+
+    def hang_up(self) -> None:
+        """Say nothing more and hear nothing more; whoever waits for it wakes up."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Let go of everything.  With `turn` held, or when nobody else can know of it any more."""
+        self._sock.close()
+        self._tree.close(Why.SHUTDOWN)
+        if self._lent is not None:
+            self._lent.close()
+            self._lent = None

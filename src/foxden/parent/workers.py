@@ -1,0 +1,498 @@
+"""A pool of utility processes: calls go to idle workers, answers to their futures, the dead are replaced.
+
+Runs in: parent; a thread of its own beside the den's loop, and the callers' threads.  Trusts: nothing of a worker.
+Flow: submit → idle worker, or the queue → answer, deadline or death → future → the next call.
+Source: concurrent.futures.process; architecture.md "IPC".
+
+Threads: `_lock` guards the queue and who is idle; a worker's `turn` is held by whoever reads its socket, which is this
+pool's thread (epoll) or the thread that waits for that very call.  The den's loop makes workers and says how they end.
+
+A chunk may be sent behind another, so that its worker need not wait for the parent between two; when the first ends the
+worker, the second is sent again, to another.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from foxden.errors import BadMessage, CallTimeout, DenClosed, FoxdenError, WorkersBroken
+from foxden.ipc.pipe import NOW
+from foxden.parent.arguments import Packed
+from foxden.parent.calls import Call, CallFuture
+from foxden.parent.endings import SENT, close_all, crash, end_soon, settle
+from foxden.parent.hosts import End
+from foxden.parent.utility import Starter, Worker
+
+_FOREVER = float("inf")
+_END_WITHIN_S = 5.0
+_UNHEARD_S = 0.005  # that an answer may lie when others wait for the worker, and whoever should read it does not
+
+
+# Calls something on the den's loop; False: the den is closed.
+Soon = Callable[[Callable[[], object]], bool]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    max_workers: int
+    seconds: float | None = None  # that a call may take
+    calls_each: int | None = None  # that a worker serves before another takes its place
+    spare: bool = False  # keep a worker ready beside those at work
+
+
+class Pool:
+    """See the module's text.  `finished` is called on the pool's thread when all has ended."""
+
+    def __init__(self, soon: Soon, starter: Starter, sizes: Sizes, *, finished: Callable[[], None]) -> None:
+        self._soon, self._starter, self._sizes, self._finished = soon, starter, sizes, finished
+        self._lock = threading.RLock()  # a collector may run an executor's finalizer in the middle of anything
+        self._queue: deque[Call] = deque()
+        self._idle: list[Worker] = []
+        self._busy: dict[Worker, Call] = {}
+        self._behind: dict[Worker, Call] = {}  # sent, and still to begin
+        self._workers: set[Worker] = set()  # that live, or whose end is still to be heard
+        self._starting = 0
+        self._numbers = itertools.count(1)
+        self._deadlines: list[tuple[float, int, Call]] = []
+        self._sleeps_until = _FOREVER
+        self._closing = False
+        self._den_gone = False
+        self._broken: FoxdenError | None = None
+        self._pid = os.getpid()
+        self._epoll = select.epoll()
+        self._by_fd: dict[int, Worker] = {}
+        self._bell_lock = threading.RLock()  # likewise
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._epoll.register(self._bell, select.EPOLLIN)
+        self.thread = threading.Thread(target=self._serve, name="foxden-calls", daemon=True)
+        self.thread.start()
+
+    # ---- asked by callers
+
+    def submit(self, name: str, packed: Packed, *, each: int = 0) -> CallFuture:
+        """Queue one call; `each`: it is a chunk of so many.  Raises RuntimeError, DenClosed, WorkersBroken."""
+        seconds = self._sizes.seconds
+        if seconds is not None and each:
+            seconds *= each
+        call = Call(next(self._numbers), name, packed, bool(each), seconds, CallFuture())
+        with self._lock:
+            worker = self._take_idle()
+        if worker is None:
+            self._look_at_unwatched()
+        with self._lock:
+            self.check_open()
+            worker = worker or self._take_idle()
+            if worker is None:
+                worker = self._room_behind(call)
+                if worker is not None:
+                    self._behind[worker] = call
+                else:
+                    self._queue.append(call)
+                    self._start_if_needed()
+            else:
+                self._busy[worker] = call
+            unheard = bool(self._queue) and self._sleeps_until > time.monotonic() + 2 * _UNHEARD_S
+        if worker is not None and not self._begin(worker, call):
+            self._next(worker)
+        if unheard:
+            self._ring()
+        return call.future
+
+    def check_open(self) -> None:
+        if self._broken is not None:
+            raise WorkersBroken(str(self._broken), hint=self._broken.hint) from self._broken
+        if self._closing:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        if os.getpid() != self._pid:
+            text = f"this executor is process {self._pid}'s, which forked this one"
+            raise DenClosed(text, hint="make a new one here")
+
+    def close(self, *, cancel: bool) -> None:
+        """Take no more calls, finish those there are (or cancel what has not begun), and end.  Returns at once."""
+        if os.getpid() != self._pid:
+            return
+        with self._lock:
+            self._closing = True
+            self._arm_all()
+            cancelled = [self._queue.popleft() for _ in range(len(self._queue))] if cancel else []
+        for call in cancelled:
+            call.future.cancel()
+            call.future.set_running_or_notify_cancel()
+        self._ring()
+
+    # ---- workers come and go
+
+    def _take_idle(self) -> Worker | None:
+        while self._idle:
+            worker = self._idle.pop()
+            if not worker.dead:
+                return worker
+        return None
+
+    def _start_if_needed(self) -> None:
+        """With the lock held: have as many workers as there are calls for, up to the most."""
+        wanted = len(self._queue) + (1 if self._sizes.spare and not self._closing else 0)
+        live = sum(1 for worker in self._workers if not worker.dead)
+        most = self._sizes.max_workers + (1 if self._sizes.spare else 0)
+        while self._starting < wanted and live + self._starting < most:
+            if not self._soon(self._start):
+                self._closing = self._den_gone = True
+                return
+            self._starting += 1
+
+    def _start(self) -> None:
+        """On the den's loop."""
+        import asyncio
+
+        task = asyncio.get_running_loop().create_task(self._starter.start())
+        task.add_done_callback(self._started)
+
+    def _started(self, task: Future[Worker] | Any) -> None:
+        """On the den's loop."""
+        error = DenClosed("this den was closed") if task.cancelled() else task.exception()
+        if error is not None:
+            self._not_started(error)
+            return
+        worker: Worker = task.result()
+        with self._lock:
+            self._starting -= 1
+            self._workers.add(worker)
+            self._by_fd[worker.fd] = worker
+            self._epoll.register(worker.fd, 0)
+        worker.host.ended.add_done_callback(lambda ended: self._ended(worker, ended.result()))
+        self._next(worker)
+
+    def _not_started(self, error: BaseException) -> None:
+        """A worker could not be had.  Whoever waits hears why, unless others are at work that will come to it."""
+        with self._lock:
+            self._starting -= 1
+            if isinstance(error, WorkersBroken):
+                self._broken = error
+            others = self._starting or any(not worker.dead for worker in self._workers)
+            failed = list(self._queue) if self._broken is not None or not others else []
+            if failed:
+                self._queue.clear()
+        for call in failed:
+            if call.future.set_running_or_notify_cancel():
+                call.future.set_exception(error)
+        self._ring()
+
+    def _ended(self, worker: Worker, end: End) -> None:
+        """On the den's loop: the kernel has said how it ended."""
+        with self._lock:
+            worker.dead = True
+            self._workers.discard(worker)
+            call = self._busy.pop(worker, None)
+            self._take_back(worker)
+            if worker in self._idle:
+                self._idle.remove(worker)
+            if self._queue or self._sizes.spare:
+                self._start_if_needed()
+        if call is not None:
+            settle(call.future, None, crash(worker, call, end))
+        worker.hang_up()
+        self._ring()
+
+    def _end(self, worker: Worker, reason: str) -> None:
+        """Have it killed; `_ended` hears of it."""
+        worker.dead = True
+        self._soon(lambda: worker.host.kill(reason))
+
+    def _retire(self, worker: Worker) -> None:
+        worker.dead = True
+        self._soon(worker.host.close)
+
+    # ---- calls
+
+    def _room_behind(self, call: Call) -> Worker | None:
+        """With the lock held: a worker that this chunk can be sent to although it is at work on another."""
+        if not call.each or call.packed.buffers or self._sizes.calls_each is not None or self._starting:
+            return None
+        if self._queue or sum(1 for worker in self._workers if not worker.dead) < self._sizes.max_workers:
+            return None
+        for worker, running in self._busy.items():
+            if running.each and worker not in self._behind and not worker.dead:
+                return worker
+        return None
+
+    def _take_back(self, worker: Worker) -> None:
+        """With the lock held: what was sent behind a call that ended its worker goes to the next."""
+        call = self._behind.pop(worker, None)
+        if call is not None:
+            call.worker = call.future.help = call.future.listen = None
+            self._queue.appendleft(call)
+
+    def _begin(self, worker: Worker, call: Call) -> bool:
+        """Send a call to a worker that is its own.  False: there was nothing to send."""
+        future = call.future
+        if not call.begun and not future.set_running_or_notify_cancel():
+            with self._lock:
+                for place in (self._busy, self._behind):
+                    if place.get(worker) is call:
+                        del place[worker]
+            return False
+        call.worker, call.begun = worker, True
+        if self._busy.get(worker) is call:
+            self._start_clock(call)
+        try:
+            worker.run(call.number, call.packed, each=call.each)
+        except BlockingIOError:
+            self._end(worker, f"{worker.host} does not read its calls")
+        except OSError:  # it ended before this reached it
+            self._send_to_another(worker, call)
+            return True
+        if not call.each:
+            call.packed = SENT
+        future.help = lambda timeout: self._help(worker, call, timeout)
+        future.listen = lambda: self._arm(worker, call)
+        if future.watched or self._closing:
+            self._arm(worker, call)
+        return True
+
+    def _send_to_another(self, worker: Worker, call: Call) -> None:
+        with self._lock:
+            worker.dead = True
+            if self._has(worker, call):
+                if self._busy.get(worker) is call:
+                    del self._busy[worker]
+                else:
+                    del self._behind[worker]
+                call.worker = None
+                self._queue.appendleft(call)
+                self._start_if_needed()
+        self._soon(lambda: end_soon(worker))
+
+    def _start_clock(self, call: Call) -> None:
+        if call.seconds is not None:
+            self._set_deadline(time.monotonic() + call.seconds, call)
+
+    def _next(self, worker: Worker) -> None:
+        """Give a worker that is free its next call, or let it wait."""
+        while True:
+            with self._lock:
+                if worker.dead:
+                    self._start_if_needed()
+                    return
+                if not self._queue:
+                    self._idle.append(worker)
+                    if self._sizes.spare:
+                        self._start_if_needed()
+                    break
+                call = self._queue.popleft()
+                self._busy[worker] = call
+            if self._begin(worker, call):
+                return
+        if self._closing:
+            self._ring()
+
+    def _receive(self, worker: Worker, flags: int = NOW) -> bool:
+        """Read what a worker says, with its turn held.  False: nothing more is to come of it now."""
+        try:
+            answer = worker.receive(flags)
+        except EOFError:
+            if not worker.dead:
+                worker.dead = True
+                self._soon(lambda: end_soon(worker))
+            self._forget(worker)
+            return False
+        except BadMessage as error:
+            self._broke_protocol(worker, error)
+            return False
+        if answer is None:
+            return True
+        with self._lock:
+            call = self._busy.pop(worker, None)
+            after = self._behind.pop(worker, None)
+            more = None
+            if after is not None:
+                self._busy[worker] = after
+                if self._queue and self._queue[0].each and not self._queue[0].packed.buffers:
+                    more = self._behind[worker] = self._queue.popleft()
+            elif worker.armed:
+                self._listen(worker, False)
+            worker.dead = worker.dead or worker.done >= (self._sizes.calls_each or _FOREVER)
+        if after is not None:
+            self._start_clock(after)
+        if more is not None:
+            self._begin(worker, more)
+        if after is None:
+            if worker.dead:
+                self._retire(worker)
+            self._next(worker)
+        if call is not None:
+            settle(call.future, *answer)
+        return False
+
+    def _broke_protocol(self, worker: Worker, error: BadMessage) -> None:
+        with self._lock:
+            call = self._busy.pop(worker, None)
+            self._take_back(worker)
+        self._end(worker, f"{worker.host} broke the protocol: {error}")
+        self._forget(worker)
+        if call is not None:
+            settle(call.future, None, BadMessage(f"{call.name}: {worker.host} {error}", hint="the worker was ended"))
+
+    # ---- who listens to a worker
+
+    def _arm(self, worker: Worker, call: Call) -> None:
+        """Let the pool's thread hear the answer of this call."""
+        with self._lock:
+            if not worker.armed and self._has(worker, call):
+                self._listen(worker, True)
+
+    def _has(self, worker: Worker, call: Call) -> bool:
+        return self._busy.get(worker) is call or self._behind.get(worker) is call
+
+    def _arm_all(self) -> None:
+        """With the lock held."""
+        for worker in self._busy:
+            if not worker.armed:
+                self._listen(worker, True)
+
+    def _listen(self, worker: Worker, yes: bool) -> None:
+        """With the lock held."""
+        if worker.fd in self._by_fd:
+            worker.armed = yes
+            self._epoll.modify(worker.fd, select.EPOLLIN if yes else 0)
+
+    def _look_at_unwatched(self) -> None:
+        """Take answers that came while nobody was listening: their workers are free."""
+        with self._lock:
+            unwatched = [worker for worker in self._busy if not worker.armed]
+        for worker in unwatched:
+            if worker.turn.acquire(blocking=False):
+                try:
+                    if worker.fd in self._by_fd and worker.poll.poll(0):
+                        self._receive(worker)
+                finally:
+                    worker.turn.release()
+
+    def _help(self, worker: Worker, call: Call, timeout: float | None) -> None:
+        """On the thread that waits for this call: read its answer, so that no other thread has to wake up first."""
+        if not worker.turn.acquire(blocking=False):
+            call.future.watch()
+            return
+        try:
+            if worker.armed:
+                with self._lock:
+                    self._listen(worker, False)
+            until = _FOREVER if timeout is None else time.monotonic() + timeout
+            while self._has(worker, call) and worker.fd in self._by_fd:
+                if timeout is None:
+                    self._receive(worker, 0)
+                elif (left := until - time.monotonic()) <= 0:
+                    break
+                elif worker.poll.poll(left * 1000):
+                    self._receive(worker)
+        finally:
+            worker.turn.release()
+            if self._has(worker, call):  # not yet; or interrupted
+                call.future.watch()
+
+    # ---- deadlines
+
+    def _set_deadline(self, when: float, call: Call) -> None:
+        with self._lock:
+            heapq.heappush(self._deadlines, (when, call.number, call))
+            wake = when < self._sleeps_until
+        if wake:
+            self._ring()
+
+    def _pass_deadlines(self) -> None:
+        now = time.monotonic()
+        late: list[tuple[Worker, Call]] = []
+        with self._lock:
+            while self._deadlines and (self._deadlines[0][2].future.done() or self._deadlines[0][0] <= now):
+                call = heapq.heappop(self._deadlines)[2]
+                worker = call.worker
+                if worker is not None and self._busy.get(worker) is call:
+                    del self._busy[worker]
+                    worker.dead = True
+                    self._take_back(worker)
+                    late.append((worker, call))
+        for worker, call in late:
+            text = f"{call.name}: did not return within {call.seconds:g} s"
+            self._end(worker, text)
+            worker.hang_up()
+            settle(call.future, None, CallTimeout(text, hint="timeout= of the executor gives it longer"))
+
+    # ---- the pool's own thread
+
+    def _ring(self) -> None:
+        with self._bell_lock:
+            if self._bell >= 0:
+                os.eventfd_write(self._bell, 1)
+
+    def _serve(self) -> None:
+        try:
+            while not self._has_ended():
+                self._step()
+        finally:
+            self._tear_down()
+
+    def _has_ended(self) -> bool:
+        with self._lock:
+            at_work = self._queue or self._busy or self._starting
+            return self._den_gone or (self._closing and not at_work)
+
+    def _step(self) -> None:
+        with self._lock:
+            until = self._deadlines[0][0] if self._deadlines else _FOREVER
+            others_wait = bool(self._queue) or self._closing
+            unheard = [(worker, call) for worker, call in self._busy.items() if others_wait and not worker.armed]
+            if unheard:
+                until = min(until, time.monotonic() + _UNHEARD_S)
+            self._sleeps_until = until
+        events = self._epoll.poll(None if until == _FOREVER else max(0.0, until - time.monotonic()))
+        for worker, call in unheard:
+            self._arm(worker, call)
+        for fd, _ in events:
+            if fd == self._bell:
+                os.eventfd_read(fd)
+                continue
+            speaking = self._by_fd.get(fd)
+            if speaking is not None and speaking.turn.acquire(blocking=False):
+                try:
+                    self._receive(speaking)
+                finally:
+                    speaking.turn.release()
+        self._pass_deadlines()
+
+    def _forget(self, worker: Worker) -> None:
+        """Hear nothing more from it, with its turn held."""
+        if self._by_fd.pop(worker.fd, None) is not None:
+            self._epoll.unregister(worker.fd)
+            worker.close()
+
+    def _tear_down(self) -> None:
+        with self._lock:
+            workers = list(self._workers)
+        waiting = threading.Event()
+        if workers:
+            self._soon(lambda: close_all(workers, waiting))
+            waiting.wait(_END_WITHIN_S)
+        for worker in list(self._by_fd.values()):
+            with worker.turn:
+                self._forget(worker)
+        self._epoll.close()
+        with self._bell_lock:
+            os.close(self._bell)
+            self._bell = -1
+        with self._lock:
+            left = [*self._queue, *self._busy.values()]
+            self._queue.clear()
+            self._busy.clear()
+        for call in left:
+            if call.future.running() or call.future.set_running_or_notify_cancel():
+                settle(call.future, None, DenClosed("this den was closed while it was at work"))
+        self._finished()

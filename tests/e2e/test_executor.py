@@ -1,0 +1,630 @@
+"""SandboxExecutor: what concurrent.futures promises, and what the box adds."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import datetime
+import decimal
+import os
+import pathlib
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.support import boxed
+
+import foxden
+from foxden import Den, SandboxExecutor, executor
+from foxden.errors import RemoteTraceback
+
+WAIT_S = 30
+
+
+@pytest.fixture(scope="module")
+def den() -> Iterator[Den]:
+    with Den(warm=("utility",)) as den:
+        assert den.call(boxed.double, 1) == 2
+        yield den
+
+
+@pytest.fixture(scope="module")
+def pool(den: Den) -> Iterator[SandboxExecutor]:
+    with SandboxExecutor(1, den=den, returns=[boxed.Colour, boxed.Point, boxed.Pair, boxed.Rights]) as pool:
+        assert len(pool.submit(boxed.same, bytes(8 << 20)).result(WAIT_S)) == 8 << 20  # lent memory is there, too
+        yield pool
+
+
+def run(pool: SandboxExecutor, function: Any, *args: Any, **kwargs: Any) -> Any:
+    return pool.submit(function, *args, **kwargs).result(WAIT_S)
+
+
+# --- functions down ---------------------------------------------------------------------------------------------
+
+
+def test_a_function_of_a_module_is_called(pool: SandboxExecutor) -> None:
+    assert run(pool, boxed.double, 21) == 42
+
+
+def test_a_lambda_and_a_closure_are_called(pool: SandboxExecutor) -> None:
+    factor = 3
+    assert run(pool, lambda value: value * factor, 5) == 15
+
+
+def test_a_function_of_main_is_called(pool: SandboxExecutor) -> None:
+    space: dict[str, Any] = {"__name__": "__main__", "base": 10}
+    exec("def add(value):\n    return base + value", space)
+    assert run(pool, space["add"], 5) == 15
+
+
+def test_keywords_and_builtins_are_called(pool: SandboxExecutor) -> None:
+    assert run(pool, sorted, [1, 3, 2], reverse=True) == [3, 2, 1]
+
+
+def test_an_async_function_is_run_on_a_loop_of_the_worker(pool: SandboxExecutor) -> None:
+    assert run(pool, boxed.awaited, 7) == 7
+
+
+def test_it_runs_in_another_process_that_is_locked(pool: SandboxExecutor, den: Den) -> None:
+    def seccomp() -> int:
+        import ctypes
+
+        return int(ctypes.CDLL(None).prctl(21, 0, 0, 0, 0))  # PR_GET_SECCOMP: 2, a filter
+
+    assert run(pool, seccomp) == 2
+    assert any(record.process_type == "utility" for record in den.processes())
+
+
+@pytest.mark.parametrize("value", [threading.Lock(), (n for n in ())], ids=["lock", "generator"])
+def test_what_cannot_be_sent_is_refused_at_once(pool: SandboxExecutor, value: Any) -> None:
+    with pytest.raises(foxden.ArgumentsNotSendable, match=r"same: argument 2 cannot be sent") as caught:
+        pool.submit(boxed.same, 1, value)
+    assert caught.value.hint
+    assert run(pool, boxed.same, 1) == 1
+
+
+# --- results up -------------------------------------------------------------------------------------------------
+
+VALUES = [
+    None, True, 0, -(2**63), 2**64 - 1, 2**200, -(2**200), 1.5, float("inf"), 1 + 2j, "text", "\ud800", "", b"", b"x",
+    b"long" * 20_000, bytearray(b"array"), [], [1, [2, [3, "x"]]], (), (1, (2,)), {}, {"a": 1}, {1: {"b": (None,)}},
+    {1, 2}, frozenset({"a"}), datetime.date(2026, 1, 2), datetime.datetime(2026, 1, 2, 3, 4, 5, 6),
+    datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC), datetime.time(1, 2, fold=1), datetime.timedelta(-1, 5),
+    decimal.Decimal("1.50"), uuid.UUID(int=5), pathlib.Path("/a/b"), range(1, 10, 3), np.float64(2.5), np.int32(-1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: f"{type(value).__name__} {value!s:.20}")
+def test_data_comes_back_as_it_was(pool: SandboxExecutor, value: Any) -> None:
+    back = run(pool, boxed.same, value)
+    assert type(back) is type(value)
+    assert back == value
+
+
+def test_types_that_the_caller_names_come_back(pool: SandboxExecutor) -> None:
+    assert run(pool, boxed.kinds) == boxed.kinds()
+
+
+def test_types_that_the_caller_does_not_name_are_an_error(den: Den) -> None:
+    with pytest.raises(foxden.ResultNotData, match=r"boxed\.Point is a type that the caller has not named") as caught:
+        den.call(boxed.point, 1)
+    assert caught.value.hint == "returns=[Point] names it"
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "words"),
+    [
+        (boxed.generator, (), "generator is not data"),
+        (boxed.cyclic, (), "holds itself"),
+        (boxed.deep, (100,), "at most 64 containers"),
+        (boxed.bad_text, (), "Sly is not data"),
+        (boxed.same, (object,), "type is not data"),
+    ],
+)
+def test_a_result_that_is_no_data_is_an_error(pool: SandboxExecutor, function: Any, args: Any, words: str) -> None:
+    with pytest.raises(foxden.ResultNotData, match=words):
+        run(pool, function, *args)
+    assert run(pool, boxed.double, 1) == 2
+
+
+def test_a_result_that_is_too_large_is_an_error(den: Den) -> None:
+    with SandboxExecutor(1, den=den, max_result=100_000) as pool:
+        assert len(run(pool, boxed.large, 90_000)) == 90_000
+        with pytest.raises(foxden.ResultNotData, match="expected at most 100000 bytes"):
+            run(pool, boxed.large, 200_000)
+
+
+# --- exceptions -------------------------------------------------------------------------------------------------
+
+
+def test_an_exception_of_pythons_own_comes_back_as_itself(pool: SandboxExecutor) -> None:
+    with pytest.raises(ZeroDivisionError, match="division by zero") as caught:
+        run(pool, boxed.divide, 0)
+    cause = caught.value.__cause__
+    assert isinstance(cause, RemoteTraceback)
+    assert "in divide" in str(cause)
+    assert "return 1 / by" in str(cause)
+
+
+def test_arguments_of_an_exception_come_back(pool: SandboxExecutor) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        run(pool, boxed.open_file, f"{os.path.dirname(boxed.__file__)}/nowhere")
+    assert caught.value.filename.endswith("/nowhere")
+    with pytest.raises(KeyError) as other:
+        run(pool, boxed.chained)
+    assert other.value.args == ("outer",)
+    assert "ZeroDivisionError" in str(other.value.__cause__)
+
+
+def test_an_exception_of_another_type_comes_back_by_name(pool: SandboxExecutor) -> None:
+    with pytest.raises(foxden.RemoteError, match="Odd") as caught:
+        run(pool, boxed.odd)
+    assert caught.value.type_name == "tests.support.boxed.Odd"
+    assert caught.value.__notes__ == ["a note"]
+    assert "in odd" in caught.value.remote_traceback
+
+
+def test_an_exception_that_cannot_be_put_into_words_comes_back_all_the_same(pool: SandboxExecutor) -> None:
+    with pytest.raises(foxden.RemoteError, match="its text failed"):
+        run(pool, boxed.fail_without_words)
+
+
+def test_exit_of_a_function_does_not_end_the_caller(pool: SandboxExecutor) -> None:
+    with pytest.raises(foxden.RemoteError, match="SystemExit: 3"):
+        run(pool, boxed.leave, 3)
+
+
+# --- buffers ----------------------------------------------------------------------------------------------------
+
+
+def test_arrays_go_down_and_come_up(pool: SandboxExecutor) -> None:
+    array = np.arange(1_000_000, dtype="f8").reshape(1000, 1000)
+    assert run(pool, boxed.total, array) == array.sum()
+    back = run(pool, boxed.same, array.T)
+    assert (back == array.T).all()
+    assert back.flags.f_contiguous
+    back[0, 0] = 5  # it is the caller's own
+
+
+def test_an_array_can_be_changed_by_the_function_and_is_not_changed_here(pool: SandboxExecutor) -> None:
+    array = np.zeros(100_000)
+    for _ in range(3):
+        assert (run(pool, boxed.add_in_place, array) == 1).all()
+    assert (array == 0).all()
+
+
+def test_an_array_that_a_function_keeps_stays_as_it_was(den: Den) -> None:
+    with SandboxExecutor(1, den=den) as pool:
+        assert run(pool, boxed.keep, np.full(50_000, 7.0)) == 1
+        for value in (1.0, 2.0, 3.0):
+            assert run(pool, boxed.total, np.full(50_000, value)) == 50_000 * value
+        assert (run(pool, boxed.first_kept) == 7.0).all()
+
+
+def test_bytes_and_views_go_down(pool: SandboxExecutor) -> None:
+    data = os.urandom(3_000_000)
+    assert run(pool, boxed.same, data) == data
+    view = memoryview(np.arange(12.0).reshape(3, 4))
+    assert run(pool, lambda view: (type(view).__name__, view.tolist()), view) == ("memoryview", view.tolist())
+    assert run(pool, lambda value: (type(value).__name__, len(value)), bytearray(data)) == ("bytearray", len(data))
+
+
+def test_a_pickle_that_is_long_goes_down(pool: SandboxExecutor) -> None:
+    rows = [str(n) for n in range(50_000)]
+    assert run(pool, boxed.same, rows) == rows
+
+
+# --- concurrent.futures -----------------------------------------------------------------------------------------
+
+
+def test_map_keeps_the_order_in_chunks_and_without(pool: SandboxExecutor) -> None:
+    assert list(pool.map(boxed.double, range(10))) == [2 * n for n in range(10)]
+    assert list(pool.map(boxed.double, range(1000), chunksize=33)) == [2 * n for n in range(1000)]
+    assert list(pool.map(pow, [2, 3], [5, 2, 9], chunksize=2)) == [32, 9]
+    assert list(pool.map(boxed.awaited, [1, 2], chunksize=2)) == [1, 2]
+
+
+def test_an_exception_in_map_comes_in_its_place(pool: SandboxExecutor) -> None:
+    results = pool.map(boxed.divide, [1, 0, 1])
+    assert next(results) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+def test_a_chunk_that_ends_its_worker_takes_no_other_with_it(den: Den) -> None:
+    def crash_at_5(value: int) -> int:
+        if value == 5:
+            os._exit(9)
+        return value
+
+    with SandboxExecutor(1, den=den, timeout=5) as pool:
+        run(pool, boxed.double, 1)
+        futures = [pool._functions.submit_each(crash_at_5, [range(n, n + 2)]) for n in range(0, 20, 2)]
+        for place, future in enumerate(futures):
+            if place == 2:
+                with pytest.raises(foxden.ChildCrashed, match="exited with 9"):
+                    future.result(WAIT_S)
+            else:
+                assert future.result(WAIT_S) == [2 * place, 2 * place + 1]
+
+
+def test_a_chunk_that_hangs_takes_no_other_with_it(den: Den) -> None:
+    with SandboxExecutor(1, den=den, timeout=0.2) as pool:
+        run(pool, boxed.double, 1)
+        futures = [pool._functions.submit_each(boxed.sleep, [[seconds, 0]]) for seconds in (0, 20, 0, 0)]
+        assert futures[0].result(WAIT_S) == [None, None]
+        with pytest.raises(foxden.CallTimeout, match=r"within 0\.4 s"):
+            futures[1].result(WAIT_S)
+        assert [future.result(WAIT_S) for future in futures[2:]] == [[None, None]] * 2
+
+
+def test_map_times_out(den: Den) -> None:
+    with SandboxExecutor(1, den=den) as pool:
+        run(pool, boxed.double, 1)
+        results = pool.map(boxed.sleep, [0, 0.5], [1, 2], timeout=0.2)
+        assert next(results) == 1
+        with pytest.raises(TimeoutError):
+            next(results)
+
+
+def test_result_times_out_and_comes_later(pool: SandboxExecutor) -> None:
+    future = pool.submit(boxed.sleep, 0.3, "late")
+    with pytest.raises(TimeoutError):
+        future.result(0.05)
+    assert future.result(WAIT_S) == "late"
+
+
+def test_wait_as_completed_and_callbacks_work(pool: SandboxExecutor) -> None:
+    futures = [pool.submit(boxed.double, n) for n in range(5)]
+    done, _ = concurrent.futures.wait(futures, WAIT_S)
+    assert {future.result() for future in done} == {0, 2, 4, 6, 8}
+    assert sorted(f.result() for f in concurrent.futures.as_completed([pool.submit(boxed.double, 1)], WAIT_S)) == [2]
+    called = threading.Event()
+    pool.submit(boxed.double, 1).add_done_callback(lambda _: called.set())
+    assert called.wait(WAIT_S)
+
+
+def test_a_future_that_is_only_polled_gets_done(pool: SandboxExecutor) -> None:
+    future = pool.submit(boxed.double, 1)
+    until = time.monotonic() + WAIT_S
+    while not future.done():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert future.result() == 2
+
+
+def test_a_future_that_nobody_looks_at_does_not_hold_its_worker(pool: SandboxExecutor) -> None:
+    for n in range(20):
+        pool.submit(boxed.double, n)
+    assert run(pool, boxed.double, 4) == 8
+
+
+def test_a_waiting_call_can_be_cancelled_and_a_running_one_cannot(den: Den) -> None:
+    with SandboxExecutor(1, den=den) as pool:
+        run(pool, boxed.double, 1)
+        running, waiting = pool.submit(boxed.sleep, 0.3, 1), pool.submit(boxed.double, 2)
+        assert waiting.cancel()
+        assert not running.cancel()
+        assert running.result(WAIT_S) == 1
+        with pytest.raises(concurrent.futures.CancelledError):
+            waiting.result(WAIT_S)
+
+
+def test_shutdown_finishes_what_was_asked_and_takes_no_more(den: Den) -> None:
+    pool = SandboxExecutor(1, den=den)
+    futures = [pool.submit(boxed.sleep, 0.05, n) for n in range(4)]
+    pool.shutdown()
+    assert [future.result(0) for future in futures] == [0, 1, 2, 3]
+    with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
+        pool.submit(boxed.double, 1)
+    pool.shutdown()
+
+
+def test_shutdown_cancels_what_waits(den: Den) -> None:
+    pool = SandboxExecutor(1, den=den)
+    run(pool, boxed.double, 1)
+    futures = [pool.submit(boxed.sleep, 0.3, n) for n in range(4)]
+    pool.shutdown(cancel_futures=True)
+    assert futures[0].result(0) == 0
+    assert all(future.cancelled() for future in futures[1:])
+
+
+def test_workers_are_several_and_no_more_than_asked(den: Den) -> None:
+    with SandboxExecutor(2, den=den) as pool:
+        begun = time.monotonic()
+        pids = {pool.submit(boxed.pid).result(WAIT_S)}
+        futures = [pool.submit(boxed.sleep, 0.4) for _ in range(4)]
+        concurrent.futures.wait(futures, WAIT_S)
+        assert time.monotonic() - begun < 1.6, "two at a time"
+        names = [record for record in den.processes() if record.process_type == "utility"]
+        assert len(names) <= 2 + 2, "this pool's, the den's own and the module's"
+        assert len(pids) == 1
+
+
+def test_initializer_runs_once_in_each_worker(den: Den) -> None:
+    with SandboxExecutor(1, den=den, initializer=boxed.set_up, initargs=("ready",)) as pool:
+        assert run(pool, boxed.what_was_set_up) == ["ready"]
+
+
+def test_an_initializer_that_fails_breaks_the_executor(den: Den) -> None:
+    with SandboxExecutor(1, den=den, initializer=boxed.fail_to_set_up) as pool:
+        with pytest.raises(concurrent.futures.BrokenExecutor, match="no such device"):
+            run(pool, boxed.double, 1)
+        with pytest.raises(foxden.WorkersBroken, match="no such device"):
+            pool.submit(boxed.double, 1)
+
+
+def test_a_worker_is_used_again_fresh_or_so_often(den: Den) -> None:
+    def born() -> str:  # pids are 1 in each worker's own namespace
+        import foxden
+
+        foxden.count = getattr(foxden, "count", 0) + 1  # type: ignore[attr-defined]
+        return str(foxden.count)  # type: ignore[attr-defined]
+
+    with SandboxExecutor(1, den=den) as pool:
+        assert [run(pool, born) for _ in range(3)] == ["1", "2", "3"]
+    with SandboxExecutor(1, den=den, fresh=True) as pool:
+        assert [run(pool, born) for _ in range(3)] == ["1", "1", "1"]
+    with SandboxExecutor(1, den=den, max_tasks_per_child=2) as pool:
+        assert [run(pool, born) for _ in range(4)] == ["1", "2", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"max_workers": 0}, ValueError), ({"max_tasks_per_child": 0}, ValueError), ({"initializer": 5}, TypeError),
+        ({"timeout": 0}, foxden.FoxdenError), ({"memory": "lots"}, foxden.FoxdenError),
+        ({"memory": 5}, foxden.FoxdenError), ({"read": ["/"]}, foxden.PolicyError),
+        ({"read": ["/no/such/path"]}, foxden.FoxdenError), ({"connect": ["example.org"]}, foxden.PolicyError),
+        ({"level": 4}, foxden.PolicyError), ({"policy": "socket"}, foxden.PolicyError),
+        ({"preload": ["a-b"]}, foxden.FoxdenError), ({"returns": ["Point"]}, foxden.FoxdenError),
+        ({"env": ["NO_SUCH_NAME_HERE"]}, foxden.FoxdenError),
+    ],
+    ids=lambda value: str(value)[:40],
+)  # fmt: skip
+def test_options_that_make_no_sense_are_refused(den: Den, options: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        SandboxExecutor(den=den, **options)
+
+
+# --- the box ----------------------------------------------------------------------------------------------------
+
+
+def test_the_network_is_not_there(pool: SandboxExecutor, loopback_port: int) -> None:
+    boxed.connect(loopback_port)  # the control: outside it works
+    with pytest.raises(PermissionError):
+        run(pool, boxed.connect, loopback_port)
+
+
+@pytest.fixture
+def loopback_port() -> Iterator[int]:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_files_are_there_when_they_are_granted(den: Den, pool: SandboxExecutor, tmp_path: pathlib.Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("words")
+    with pytest.raises(PermissionError):
+        run(pool, boxed.open_file, str(secret))
+    with SandboxExecutor(1, den=den, read=[secret]) as granted:
+        assert run(granted, boxed.open_file, str(secret)) == "words"
+        for function, arguments in ((boxed.open_file, (str(secret), "w")), (boxed.listed, (str(tmp_path),))):
+            with pytest.raises(PermissionError):
+                run(granted, function, *arguments)
+    assert secret.read_text() == "words"
+
+
+def test_places_to_write_to_are_granted(den: Den, pool: SandboxExecutor, tmp_path: pathlib.Path) -> None:
+    def work(folder: str) -> list[str]:
+        os.makedirs(f"{folder}/made/deep")
+        with open(f"{folder}/made/file", "w") as file:
+            file.write("written")
+        os.rename(f"{folder}/made/file", f"{folder}/renamed")
+        with open(f"{folder}/renamed") as file:
+            assert file.read() == "written"
+        os.rmdir(f"{folder}/made/deep")
+        return sorted(os.listdir(folder))
+
+    place = tmp_path / "place"
+    place.mkdir()
+    with pytest.raises(PermissionError):
+        run(pool, work, str(place))
+    with SandboxExecutor(1, den=den, write=[place]) as granted:
+        assert run(granted, work, str(place)) == ["made", "renamed"]
+        with pytest.raises(PermissionError):
+            run(granted, boxed.open_file, str(tmp_path / "beside"), "w")
+    assert (place / "renamed").read_text() == "written"
+    assert not (tmp_path / "beside").exists()
+
+
+def test_temporary_files_are_the_workers_own(pool: SandboxExecutor) -> None:
+    def work() -> bool:
+        import tempfile
+
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write("x")
+            file.flush()
+            with open(file.name) as again:
+                return again.read() == "x"
+
+    assert run(pool, work)
+
+
+def test_what_a_function_was_refused_is_told(den: Den, pool: SandboxExecutor) -> None:
+    with pytest.raises(PermissionError):
+        run(pool, boxed.open_file, "/etc/shadow")
+    until = time.monotonic() + 5
+    while not any(found.path == "/etc/shadow" and found.process_type == "utility" for found in den.violations()):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_the_environment_is_what_is_given(den: Den, pool: SandboxExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_TOKEN", "hush")
+    assert "SECRET_TOKEN" not in run(pool, boxed.environment)
+    with SandboxExecutor(1, den=den, env=["SECRET_TOKEN"]) as given:
+        assert run(given, boxed.environment)["SECRET_TOKEN"] == "hush"
+
+
+def test_memory_is_limited(den: Den) -> None:
+    with SandboxExecutor(1, den=den, memory="256 MiB") as pool:
+        assert run(pool, boxed.allocate, 64 << 20) == 64 << 20
+        with pytest.raises(MemoryError):
+            run(pool, boxed.allocate, 512 << 20)
+        assert run(pool, boxed.double, 2) == 4
+
+
+def test_packages_are_imported_late_and_preloaded(den: Den, pool: SandboxExecutor) -> None:
+    def loaded() -> bool:
+        import sys
+
+        return "numpy" in sys.modules
+
+    assert run(pool, lambda: float(__import__("numpy").linalg.det([[1.0, 2.0], [3.0, 4.0]]))) == pytest.approx(-2)
+    with SandboxExecutor(1, den=den) as plain:
+        assert run(plain, loaded) is False
+    with SandboxExecutor(1, den=den, preload=["numpy"]) as ready:
+        assert run(ready, loaded) is True
+
+
+def test_threads_of_a_library_work(pool: SandboxExecutor) -> None:
+    def multiply() -> float:
+        import threading
+
+        import numpy as np
+
+        made: list[float] = []
+        ones = np.ones((300, 300))
+        threads = [threading.Thread(target=lambda: made.append(float((ones @ ones).sum()))) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return sum(made)
+
+    assert run(pool, multiply) == 3 * 300**3
+
+
+# --- other doors ------------------------------------------------------------------------------------------------
+
+
+def test_calls_are_awaited() -> None:
+    async def work() -> list[Any]:
+        async with foxden.AsyncDen(warm=("utility",)) as den:
+            return list(await asyncio.gather(den.call(boxed.double, 1), den.call(boxed.awaited, 5)))
+
+    assert asyncio.run(work()) == [2, 5]
+
+
+def test_an_executor_of_its_own_leaves_nothing_behind() -> None:
+    with SandboxExecutor(1) as pool:
+        assert run(pool, boxed.double, 4) == 8
+
+
+@pytest.fixture
+def shared_executors() -> Iterator[None]:
+    """Those of the decorators live as long as the program; here they end with the test."""
+    yield
+    for pool in executor._shared.values():
+        pool.shutdown()
+    executor._shared.clear()
+
+
+@pytest.mark.usefixtures("shared_executors")
+def test_a_decorated_function_runs_in_a_box() -> None:
+    @foxden.sandboxed(timeout=20)
+    def where(value: int) -> list[int]:
+        return [value, os.getpid()]
+
+    assert where(3) == [3, 1]
+    assert where.__name__ == "where"
+
+
+@pytest.mark.usefixtures("shared_executors")
+def test_untrusted_is_one_line() -> None:
+    assert foxden.untrusted(boxed.double, 3) == 6
+
+
+# --- the end of a program ---------------------------------------------------------------------------------------
+
+
+def program(text: str) -> tuple[int, str, str]:
+    """Run a program of its own with this text; what it wrote."""
+    import subprocess
+    import sys
+
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, check=False,
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_program_that_forgets_its_executor_finishes_its_calls_and_ends() -> None:
+    code, out, err = program(
+        "import foxden, time\npool = foxden.SandboxExecutor(1)\n"
+        "pool.submit(time.sleep, 0.3).add_done_callback(lambda f: print('done', f.exception()))"
+    )
+    assert (code, out, err) == (0, "done None\n", "")
+
+
+def test_a_program_that_does_not_wait_finishes_its_calls_and_ends() -> None:
+    code, out, err = program(
+        "import foxden\npool = foxden.SandboxExecutor(1)\nf = pool.submit(pow, 2, 5)\n"
+        "f.add_done_callback(lambda f: print(f.result()))\npool.shutdown(wait=False)"
+    )
+    assert (code, out, err) == (0, "32\n", "")
+
+
+def test_an_executor_that_nobody_holds_ends_its_workers(den: Den) -> None:
+    pool = SandboxExecutor(1, den=den)
+    assert run(pool, boxed.double, 1) == 2
+    thread = pool._functions.pool.thread
+    del pool
+    thread.join(WAIT_S)
+    assert not thread.is_alive()
+
+
+def test_a_den_that_is_closed_ends_its_executors() -> None:
+    den = Den(warm=("utility",))
+    pool = SandboxExecutor(1, den=den)
+    run(pool, boxed.double, 1)
+    running, waiting = pool.submit(boxed.sleep, 20), pool.submit(boxed.double, 1)
+    den.close()
+    assert isinstance(running.exception(0), foxden.FoxdenError)
+    assert waiting.cancelled()
+    with pytest.raises(RuntimeError):
+        pool.submit(boxed.double, 1)
+    with pytest.raises(foxden.DenClosed):
+        SandboxExecutor(1, den=den)
+
+
+def test_a_fork_of_the_program_cannot_use_the_executor(pool: SandboxExecutor) -> None:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            pool.submit(boxed.double, 1)
+        except foxden.DenClosed:
+            os.write(writer, b"refused")
+        os._exit(0)
+    os.close(writer)
+    assert os.read(reader, 100) == b"refused"
+    os.close(reader)
+    os.waitpid(child, 0)
+    assert run(pool, boxed.double, 1) == 2
+
+
+def test_level_0_is_no_sandbox_and_says_so(den: Den, pool: SandboxExecutor, tmp_path: pathlib.Path) -> None:
+    target = tmp_path / "made"
+    with pytest.raises(PermissionError):
+        run(pool, boxed.open_file, str(target), "w")
+    with SandboxExecutor(1, den=den, level=0) as bare:
+        assert run(bare, boxed.open_file, str(target), "w") == "7"
+        assert [record.level for record in den.processes() if record.process_type == "utility"].count(0) == 1
+    assert target.read_text() == "written"
