@@ -46,7 +46,8 @@ ROOMS = (
     Room(2, ("foxden.sandbox.policy*", "foxden.sandbox.filter", "foxden.sandbox.bpf"), pure=True),
     Room(
         2,
-        ("foxden.sandbox.rights", "foxden.sandbox.program", "foxden.sandbox.build", "foxden.sandbox.plan", "foxden.sandbox.syscall*", "foxden.sandbox.constants"),
+        ("foxden.sandbox.rights", "foxden.sandbox.program", "foxden.sandbox.build", "foxden.sandbox.plan",
+         "foxden.sandbox.syscall*", "foxden.sandbox.constants"),  # fmt: skip
         pure=True,
     ),
     Room(2, ("foxden.sandbox.rights", "foxden.sandbox.paths", "foxden.sandbox.customise"), pure=True),

@@ -61,13 +61,12 @@ def make_descriptor(kind: type[D], data: bytes = b"x") -> D:
         os.close(writer)
         return kind(reader)
     if kind is Listener:
-        return kind(os.dup(_listener()))
+        return kind(os.dup(_LISTENER))
     raise TypeError(f"{kind.__name__}: say here how to make one")
 
 
-@cache
-def _listener() -> int:
-    """The listener of a process that has ended: one for the whole run, for it takes a process to make one."""
+def _make_listener() -> int:
+    """The listener of a process that has ended."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         pid = os.fork()
@@ -79,6 +78,9 @@ def _listener() -> int:
         _, fds, _, _ = socket.recv_fds(ours, 1, 1)
         os.waitpid(pid, 0)
     return fds[0]
+
+
+_LISTENER = _make_listener()  # one for the whole run, made before any test counts descriptors: it takes a process
 
 
 def _payload(kind: type[Payload]) -> st.SearchStrategy[Any]:
@@ -123,6 +125,8 @@ def _of(kind: shape.Type) -> st.SearchStrategy[Any]:
             return items if isinstance(kind, shape.ListType) else items.map(tuple)
         case shape.TupleType():
             return st.tuples(*[_of(item) for item in kind.item_types])
+        case shape.DictType():
+            return st.dictionaries(_of(kind.key_type), _of(kind.value_type), max_size=_length(kind, MAX_ITEMS))
         case shape.StructType():
             return st.builds(kind.cls, **{field.name: _of(field.type) for field in kind.fields})
         case shape.CustomType() if issubclass(kind.cls, Payload):

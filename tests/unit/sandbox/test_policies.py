@@ -39,7 +39,7 @@ ALLOWED = {
     ("forkserver-broker", "process_vm_readv"), ("forkserver-broker", "process_vm_writev"),
     ("forkserver-broker", "pidfd_getfd"),  # a program's socket, to connect it to the program's own loopback
     *(("forkserver-plugin", call) for call in REACHING if call not in ("open_by_handle_at", "setns")),
-    *((name, call) for name in ("plugin", "plugin-explain") for call in ("execve", "execveat", *INTERNET[:4], INTERNET[-1])),
+    *((name, call) for name in PROGRAMS for call in ("execve", "execveat", *INTERNET[:4], INTERNET[-1])),
     *(("forkserver-plugin", call) for call in ("execve", "execveat", *INTERNET) if "AF_PACKET" not in call),
 }  # fmt: skip
 
