@@ -181,16 +181,18 @@ class Denials:
             return explainer_of(host.row.name, policy_of(rules, explain=explain))
 
         self._own[host.child_id] = explainer
-        host.ended.add_done_callback(lambda _: self._loop_later(host.child_id))
+        host.ended.add_done_callback(lambda _: self._forget_later(host.child_id))
 
-    def _loop_later(self, child_id: int) -> None:
+    def _forget_later(self, child_id: int) -> None:
         """The broker may tell of a child a moment after its end."""
-        asyncio.get_running_loop().call_later(_TOLD_WITHIN_S, self._own.pop, child_id, None)
+        loop = asyncio.get_running_loop()
+        for kept in (self._own, self._acts):
+            loop.call_later(_TOLD_WITHIN_S, kept.pop, child_id, None)
 
     def tell_acts(self, host: ChildHost, listener: Callable[[Act], None]) -> None:
         """Have everything that this child asks the broker for told, granted or not (`Attach.everything`)."""
         self._acts[host.child_id] = listener
-        host.ended.add_done_callback(lambda _: self._acts.pop(host.child_id, None))
+        host.ended.add_done_callback(lambda _: self._forget_later(host.child_id))
 
     # ---- what happens
 

@@ -70,6 +70,8 @@ def _words(arguments: Sequence[str]) -> tuple[str, ...]:
     words = tuple(os.fspath(word) for word in arguments)
     if not words or not words[0] or not all(isinstance(word, str) for word in words):
         raise FoxdenError(f"run: expected a program and its arguments as str, got {arguments!r}")
+    if any("\0" in word for word in words):
+        raise FoxdenError(f"run: expected arguments without NUL, got {arguments!r}")
     return words
 
 

@@ -124,7 +124,11 @@ class Programs:
             "plugin", ProgramParent(), name=os.path.basename(request.arguments[0])[:64], plan=plan.sandbox,
             on_listener=lambda host, listener, stacks: self._serve(host, listener, stacks, plan, request.explain),
         )  # fmt: skip
-        return self._start(host, request)
+        try:
+            return self._start(host, request)
+        except BaseException:
+            host.kill("its program could not be started")
+            raise
 
     def bare_plan(self) -> SandboxPlan:
         """What every program gets, before anything is granted to it."""
@@ -208,9 +212,6 @@ def _nothing() -> int:
 
 
 def _joined(items: list[bytes]) -> Payload:
-    for item in items:
-        if b"\0" in item:
-            raise FoxdenError(f"expected arguments and environment without NUL, got {item[:80]!r}")
     return make_payload(Payload, b"".join(item + b"\0" for item in items))
 
 
