@@ -529,7 +529,13 @@ def test_demo_opens_pages_and_no_act_succeeds() -> None:
     assert shown["verdict"]["seconds"] < 10
     assert len({page["process"] for page in shown["pages"]}) == 3  # two sites and a file
     granted = {(act["act"], act["process"]) for act in shown["acts"] if act["outcome"] == "granted"}
-    assert granted == {("make a TCP socket", "socket"), ("connect to the web server", "socket")}
+    assert granted == {
+        ("make a TCP socket", "socket"), ("connect to the web server", "socket"), ("list the home folder", "file"),
+        ("find the page's commonest word", "program"),
+    }  # fmt: skip
+    refused = [act["result"] for act in shown["acts"] if act["process"] == "program" and act["outcome"] == "refused"]
+    assert len(refused) == 4
+    assert "Permission denied" in refused
 
 
 @needs_nginx
