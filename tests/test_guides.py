@@ -67,7 +67,7 @@ class Reader:
     """Somebody who does what a page says, in a folder of theirs."""
 
     def __init__(self, folder: Path) -> None:
-        self.home, self.place = folder / "me", folder / "me" / "work"
+        self.home, self.place = folder / "me", folder / "me" / "app"
         programs = folder / "bin"
         for made in (self.place, programs, self.home / ".ssh"):
             made.mkdir(parents=True)
