@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 _MORE_TYPES = ("gmp", "rdd", "gpu", "utility")
 
 
-@click.command("demo", short_help="See foxden at work: real pages, and hostile acts refused.")
+@click.command("demo", short_help="See foxden at work: pages, programs, hostile acts refused.")
 @click.option("--keep", is_flag=True, help="Stay until Ctrl-C, to look at it from another terminal.")
 @common_options
 @click.pass_context
 def command(context: click.Context, /, keep: bool, **common: Any) -> int:
-    """Open real pages in sandboxed processes, show the processes, then try hostile acts from inside each; run programs.
+    """Open real pages in sandboxed processes, try hostile acts inside each, then run a hostile and a useful program.
 
     Serves a documentation tree of this machine on loopback over https, with an authority made for the occasion.
     Nothing leaves this machine, and nothing is left behind.  Exit code 1 when an act succeeds that must not.
