@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
 from tests.support.servers import free_port
 from tests.support.users import needs_userns
 
@@ -67,7 +68,7 @@ class Reader:
     """Somebody who does what a page says, in a folder of theirs."""
 
     def __init__(self, folder: Path) -> None:
-        self.home, self.place = folder / "me", folder / "me" / "app"
+        self.home, self.place = folder / "me", folder / "me" / "project"
         programs = folder / "bin"
         for made in (self.place, programs, self.home / ".ssh"):
             made.mkdir(parents=True)
