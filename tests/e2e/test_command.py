@@ -112,10 +112,10 @@ def wait_until(is_so: Callable[[], Any], timeout_s: float = 10) -> Any:
 
 def test_help_names_every_command() -> None:
     listed = re.findall(r"^  (\w+) ", succeeded(foxden("--help")).partition("Commands:")[2], re.MULTILINE)
-    assert listed[:5] == ["open", "fetch", "ps", "support", "demo"]
+    assert listed[:7] == ["open", "fetch", "run", "ps", "support", "policy", "demo"]
 
 
-@pytest.mark.parametrize("name", ["open", "fetch", "ps", "support", "demo"])
+@pytest.mark.parametrize("name", ["open", "fetch", "run", "ps", "support", "policy", "demo"])
 def test_every_command_has_help(name: str) -> None:
     assert f"Usage: foxden {name} " in succeeded(foxden(name, "--help"))
 
@@ -132,7 +132,6 @@ def test_version_is_one_line() -> None:
     ("arguments", "words"),
     [
         (["opn"], "did you mean `foxden open`"),
-        (["run", "--", "ls"], "later version"),
         (["open"], "missing argument"),
         (["open", "a", "b"], "unexpected extra argument"),
         (["open", "--nope", "a"], "no such option"),
@@ -529,7 +528,13 @@ def test_demo_opens_pages_and_no_act_succeeds() -> None:
     assert shown["verdict"]["seconds"] < 10
     assert len({page["process"] for page in shown["pages"]}) == 3  # two sites and a file
     granted = {(act["act"], act["process"]) for act in shown["acts"] if act["outcome"] == "granted"}
-    assert granted == {("make a TCP socket", "socket"), ("connect to the web server", "socket")}
+    assert granted == {
+        ("make a TCP socket", "socket"), ("connect to the web server", "socket"), ("list the home folder", "file"),
+        ("find the page's commonest word", "program"),
+    }  # fmt: skip
+    refused = [act["result"] for act in shown["acts"] if act["process"] == "program" and act["outcome"] == "refused"]
+    assert len(refused) == 4
+    assert "Permission denied" in refused
 
 
 @needs_nginx

@@ -1,4 +1,4 @@
-"""`foxden demo`: the main job on real pages, and hostile acts refused, before the reader's eyes.
+"""`foxden demo`: real pages and programs, and hostile acts refused, before the reader's eyes.
 
 Runs in: command.  Trusts: the machine's own documentation is served to it; children are trusted with nothing.
 Flow: site and unprotected acts first → den, which locks this process → pages → processes → acts inside → verdict.
@@ -11,12 +11,12 @@ import asyncio
 import os
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from foxden.front import demo_acts, demo_screen, failures
+from foxden.front import demo_acts, demo_programs, demo_screen, failures
 from foxden.front.demo_screen import Opened, heading
 from foxden.front.options import Settings, common_options, make_den, settings_of, warn_of_sandboxes_off
 from foxden.front.terminal import json_text, say, wants_colour
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from foxden.parent.hosts import ChildHost
 
 # Column → the process type that is started for it; web, file and socket are those that showed the pages.
-_MORE_TYPES = ("gmp", "rdd", "gpu", "utility", "plugin")
+_MORE_TYPES = ("gmp", "rdd", "gpu", "utility")
 
 
-@click.command("demo", short_help="See foxden at work: real pages, and hostile acts refused.")
+@click.command("demo", short_help="See foxden at work: pages, programs, hostile acts refused.")
 @click.option("--keep", is_flag=True, help="Stay until Ctrl-C, to look at it from another terminal.")
 @common_options
 @click.pass_context
 def command(context: click.Context, /, keep: bool, **common: Any) -> int:
-    """Open real pages in sandboxed processes, show the processes, then try hostile acts from inside each.
+    """Open real pages in sandboxed processes, try hostile acts inside each, then run a hostile and a useful program.
 
     Serves a documentation tree of this machine on loopback over https, with an authority made for the occasion.
     Nothing leaves this machine, and nothing is left behind.  Exit code 1 when an act succeeds that must not.
@@ -49,8 +49,9 @@ def command(context: click.Context, /, keep: bool, **common: Any) -> int:
         plain = demo_acts.try_unprotected(targets.values)
         (site.folder / "written.txt").unlink(missing_ok=True)
         os.environ["SSL_CERT_FILE"] = str(site.authority)  # before the den: its socket process trusts this one
+        settings = replace(settings, profile=str(site.profile))
         with make_den(settings, one_page=True, warm=("network", "web")) as den:
-            warn_of_sandboxes_off(den, "content", "socket", *_MORE_TYPES)
+            warn_of_sandboxes_off(den, "content", "socket", "plugin", *_MORE_TYPES)
             return _show(den, site, targets.values, plain, settings, started, keep)
 
 
@@ -70,6 +71,8 @@ def _show(
     if not quiet:
         _show_processes(processes, colour)
     outcomes = [*plain, *den._run(_try_all(den, hosts, targets)), *demo_acts.try_in_parent()]
+    hostile, useful = demo_programs.try_hostile(den, site), demo_programs.try_useful(den, site)
+    outcomes += demo_programs.outcomes(hostile, useful)
     verdict = demo_acts.verdict(outcomes)
     verdict["seconds"] = round(time.monotonic() - started, 2)
     if quiet:
@@ -78,6 +81,8 @@ def _show(
         heading("Hostile acts, tried from inside each process", colour)
         demo_screen.acts(outcomes, colour)
         demo_screen.parent(outcomes, colour)
+        heading("Programs, as `foxden run` runs them", colour)
+        demo_programs.show(hostile, useful, colour)
         demo_screen.missing(processes, colour)
         demo_screen.closing(verdict, colour)
         say(f"({verdict['seconds']} s in all)")

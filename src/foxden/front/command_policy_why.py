@@ -33,7 +33,7 @@ _ALLOWED, _REFUSED = 0, 1
 @click.argument("what", metavar="PATH|CALL|HOST")
 @click.option("--type", "type_name", metavar="TYPE", required=True, help="Process type, as `foxden ps` shows it.")
 @click.option("--remote-type", metavar="R", help="What a content process holds: web, file, privileged, extension.")
-@click.option("--level", metavar="N", type=int, help="Sandbox level; that of the preferences when not given.")
+@click.option("--level", metavar="N", type=int, help="The level; else the one that a den would use.")
 @click.option("--access", metavar="rwcx", default="r", help="What is wanted of a path: r, w, c, x, stat, connect.")
 @click.option("--pref", "prefs", metavar="NAME=VALUE", multiple=True, help="As if this preference were set.")
 @click.option("--profile", metavar="DIR", type=click.Path(exists=True, file_okay=False), help="Profile folder.")

@@ -26,7 +26,7 @@ from foxden.front.failures import CommandFailed
 if TYPE_CHECKING:
     from foxden.parent.hosts import ChildHost
 
-UNPROTECTED, PARENT = "no sandbox", "parent"
+UNPROTECTED, PARENT, PROGRAM = "no sandbox", "parent", "program"
 REFUSED, GRANTED, SUCCEEDED = "refused", "granted", "succeeded"
 ENDED, UNKNOWN = "ended", "no answer"  # ENDED: the kernel ended the process for trying
 
@@ -44,7 +44,7 @@ class Act:
 ACTS: tuple[Act, ...] = (
     Act("read a secret file", "read-file", "canary"),
     Act("write a file", "write-file", "new-file"),
-    Act("list the home folder", "list-folder", "home"),
+    Act("list the home folder", "list-folder", "home", granted=("file",)),  # file pages read as the user, but secrets
     Act("make a TCP socket", "tcp-socket", granted=("socket",)),  # the network is what it is for
     Act("connect to the web server", "connect", "server", granted=("socket",)),
     Act("connect to a local service", "unix-connect", "service"),

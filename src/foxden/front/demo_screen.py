@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from foxden.front.columns import Cell, Column, Row, lines
-from foxden.front.demo_acts import ACTS, ENDED, GRANTED, PARENT, REFUSED, UNPROTECTED, Outcome
+from foxden.front.demo_acts import ACTS, ENDED, GRANTED, PARENT, PROGRAM, REFUSED, UNPROTECTED, Outcome
 from foxden.front.terminal import one_line, paint, say
 from foxden.model.records import ProcessRecord
 
@@ -47,7 +47,7 @@ def pages(opened: Sequence[Opened], colour: bool) -> None:
 
 def acts(outcomes: Sequence[Outcome], colour: bool) -> None:
     """Rows: what was tried.  Columns: by whom."""
-    names = list(dict.fromkeys(outcome.process for outcome in outcomes if outcome.process != PARENT))
+    names = list(dict.fromkeys(outcome.process for outcome in outcomes if outcome.process not in (PARENT, PROGRAM)))
     cells = {(outcome.act, outcome.process): _cell(outcome) for outcome in outcomes}
     columns = [Column("TRIED"), *(Column(name) for name in names)]
     rows: list[Row] = [[act.words, *(cells.get((act.words, name), Cell("-")) for name in names)] for act in ACTS]
@@ -98,4 +98,4 @@ def closing(verdict: dict[str, Any], colour: bool) -> None:
 
 
 def _granted(count: int) -> str:
-    return f", {count} are the socket process's by design" if count else ""
+    return f", {count} are granted by policy" if count else ""

@@ -89,9 +89,14 @@ class Site:
         return self.folder / "authority.pem"
 
     @property
+    def profile(self) -> Path:
+        """The den's profile folder, which no page may read, not even a file page."""
+        return self.folder / "profile"
+
+    @property
     def canary(self) -> Path:
         """A file that no child was given."""
-        return self.folder / "canary.txt"
+        return self.profile / "logins.json"
 
     def urls(self) -> list[str]:
         """Pages by two host names, which makes two sites, and each has a process of its own."""
@@ -101,6 +106,7 @@ class Site:
     def __enter__(self) -> Self:
         self.folder = Path(tempfile.mkdtemp(prefix="foxden-demo-"))
         try:
+            self.profile.mkdir(0o700)
             self.canary.write_text(f"a secret: {secrets.token_hex(8)}\n")
             self._make_certificates()
             self._start()

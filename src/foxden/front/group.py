@@ -73,15 +73,15 @@ def _refuse(word: str, ctx: click.Context) -> NoReturn:
 @click.group(
     cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]},
     epilog="The options above may also come after the command.  Exit codes: 0 done, 1 failed, 2 wrong usage, "
-    "3 sandbox not available, 130 Ctrl-C.",
+    "3 sandbox not available, 130 Ctrl-C; run: those of its program, see `foxden run --help`.",
 )  # fmt: skip
 @click.version_option(__version__, "-V", "--version", message="foxden %(version)s")
 @common_options
 @click.pass_context
 def group(context: click.Context, /, **common: Any) -> None:
-    """Firefox's process model: open pages and fetch URLs in sandboxed processes.
+    """Firefox's process model: open pages, fetch URLs and run programs in sandboxed processes.
 
-    A trusted parent, children that can reach neither files nor network, and one process that owns the network.
+    A trusted parent, children that reach what their policy says and no more, and one process that owns the network.
     """
     context.obj = Settings(**common)
     warn_of_build_settings()

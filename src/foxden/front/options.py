@@ -115,7 +115,8 @@ _ANY_COMMAND = (
     click.option("--debug", is_flag=True, help="Show tracebacks."),
 )
 _OF_POLICIES = (
-    click.option("--profile", metavar="DIR", type=click.Path(exists=True, file_okay=False), help="Profile folder."),
+    click.option("--profile", metavar="DIR", type=click.Path(exists=True, file_okay=False),
+                 help="Profile folder; pages cannot read it."),
     click.option("--pref", "prefs", metavar="NAME=VALUE", multiple=True, callback=_names_and_values,
                  help="Set a preference; may be repeated."),
 )  # fmt: skip
@@ -124,7 +125,7 @@ _WITH_A_DEN = (
     click.option("--level", metavar="N", type=int, callback=_level,
                  help="Sandbox level of content processes, 0 to 4."),
     click.option("--allow-partial", metavar="LAYER,…", multiple=True, callback=_layers,
-                 help="Go on though these sandbox layers are not to be had."),
+                 help="Go on without these layers of the sandbox, where the kernel lacks them."),
     click.option("--log", metavar="MODULE:LEVEL,…", multiple=True, callback=_log_words, envvar="MOZ_LOG",
                  help="Log to standard error, in MOZ_LOG's syntax: child:5,process:4."),
     click.option("--report", metavar="FILE", help="Append violations to this file, as JSON lines."),

@@ -23,7 +23,7 @@ from foxden.front.failures import CommandFailed
 from foxden.front.receivers import JsonReceiver, TerminalReceiver
 from foxden.launch.probes import PROBES
 from foxden.model.enforcement import Enforcement, LayerStatus, Status
-from foxden.model.process_types import BY_NAME
+from foxden.model.process_types import BY_NAME, RemoteType
 from foxden.model.records import ProcessRecord
 from foxden.parent.roster import DenRecord
 from foxden.parent.support import TypeReport
@@ -213,7 +213,8 @@ def test_every_act_is_a_probe_that_exists() -> None:
 
 
 def test_acts_are_granted_to_known_processes_alone() -> None:
-    assert {name for act in ACTS for name in act.granted} <= BY_NAME.keys()
+    columns = BY_NAME.keys() | {kind.value for kind in RemoteType}
+    assert {name for act in ACTS for name in act.granted} <= columns
 
 
 def test_sandboxes_hold_when_only_the_unprotected_process_succeeds() -> None:
