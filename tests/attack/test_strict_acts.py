@@ -14,7 +14,6 @@ import pytest
 from tests.probes.test_probes import try_act, without_a_sandbox
 from tests.support import den as dens
 from tests.support import users
-from tests.support.probe_targets import a_victim
 
 from foxden import Den
 from foxden.launch.strict_probes import ACTS
@@ -35,13 +34,12 @@ FILE_ACTS = {
 
 
 @pytest.fixture(scope="module")
-def targets() -> Iterator[dict[str, str]]:
-    with a_victim() as pid:
-        yield {"victim": str(pid)}
+def targets(victim: int) -> dict[str, str]:
+    return {"victim": str(victim)}
 
 
 @pytest.fixture(scope="module", params=[2, 3])
-def lower(request: pytest.FixtureRequest) -> Iterator[tuple[int, Den]]:
+def lower(request: pytest.FixtureRequest, victim: int) -> Iterator[tuple[int, Den]]:
     with dens.shared_den(level=request.param) as den:
         yield request.param, den
 
