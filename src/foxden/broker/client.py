@@ -129,7 +129,7 @@ def resolved_rules(view: View, rules: RuleList, protected: ProtectedList) -> Rul
 def _target(view: View, written: Rules, path: str) -> str:
     """Where a rule's path leads; empty where it leads nowhere yet."""
     try:
-        place = view.find(path, follow=True, parent=False, who=_nobody)
+        place = view.find(path, follow=True, parent=False, who=_nobody, passes=lambda folder: True)
     except OSError:
         return ""
     try:

@@ -116,7 +116,7 @@ class Job:
         if number >= 0:
             return self.own(number)
         try:
-            place = self.view.find(path, follow=follow, parent=parent, who=self.who)
+            place = self.view.find(path, follow=follow, parent=parent, who=self.who, passes=self._passes)
         except NotFound as error:
             raise self._not_found(error, written) from None
         self._places.append(place)
@@ -125,6 +125,10 @@ class Job:
             return self.own(number)
         self.check()
         return place
+
+    def _passes(self, path: str) -> bool:
+        """A program sees no directory but those of its own root: there is nothing that one could tell it."""
+        return self.view.is_child or self.client.rules.passes(path)
 
     def _not_found(self, error: NotFound, written: str) -> Exception:
         gone = self.gone_or(error)

@@ -24,7 +24,7 @@ _Pattern = tuple[re.Pattern[str], ...]
 class Rules:
     """The rules of one child.  `ancestors`: directories above what is granted, which may be looked at."""
 
-    __slots__ = ("_guarded", "_known", "ancestors", "by_path")
+    __slots__ = ("_guarded", "_known", "_ways", "ancestors", "by_path")
 
     def __init__(
         self,
@@ -38,7 +38,8 @@ class Rules:
         for path, access in rules:
             self._add(path, access)
         self._guarded = [(_folder(tree), [_pattern(name) for name in names]) for tree, names in protected]
-        self.ancestors = self._above() if show_ancestors else frozenset()
+        self._ways = self._above()
+        self.ancestors = self._ways if show_ancestors else frozenset()
 
     def _add(self, path: str, access: int) -> None:
         """Where a path has two rules deny wins, else both are given."""
@@ -51,8 +52,9 @@ class Rules:
         for path, target in canonical.items():
             if target != path:
                 self._add(target, self.by_path[path])
+        self._ways = self._above()
         if show_ancestors:
-            self.ancestors = self._above()
+            self.ancestors = self._ways
 
     def _above(self) -> frozenset[str]:
         found = {"/"}
@@ -78,6 +80,10 @@ class Rules:
         if given:
             return not need & ~(given | STAT)
         return need == STAT and path in self.ancestors
+
+    def passes(self, path: str) -> bool:
+        """May a way lead into this directory and back?  Elsewhere it would tell that the directory is there."""
+        return path in self._ways or bool(self.access(path))
 
     def names(self, path: str) -> bool:
         """Is there a rule for exactly this path?"""

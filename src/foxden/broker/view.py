@@ -131,8 +131,11 @@ class View:
 
     # ---- finding
 
-    def find(self, path: str, *, follow: bool, parent: bool, who: Callable[[], Who]) -> Place:
-        """What an absolute path leads to.  `parent`: hold the directory, too, and take it if nothing is there yet.
+    def find(
+        self, path: str, *, follow: bool, parent: bool, who: Callable[[], Who], passes: Callable[[str], bool]
+    ) -> Place:
+        """What an absolute path leads to.  `parent`: hold the directory, too, and take it if nothing is there yet;
+        `passes`: whether `..` may lead out of the directory of this canonical path, which tells that it is there.
 
         Raises NotFound, OSError.
         """
@@ -142,7 +145,7 @@ class View:
             except OSError as error:
                 if error.errno not in (_ELOOP, _ENAMETOOLONG):
                     raise NotFound(error.errno or _ENOENT, path) from None
-        return self._walk(path, follow, who)
+        return self._walk(path, follow, who, passes)
 
     def _find_plain(self, path: str, follow: bool) -> Place:
         """No link lies on the way, nor, if it is to be followed, at the end: canonical as it is.  ELOOP: one does."""
@@ -166,14 +169,16 @@ class View:
             raise OSError(_ELOOP, "a link")
         return place
 
-    def _walk(self, path: str, follow: bool, who: Callable[[], Who]) -> Place:
+    def _walk(self, path: str, follow: bool, who: Callable[[], Who], passes: Callable[[str], bool]) -> Place:
         trail = _Trail(self.root)
         try:
-            return self._steps(trail, path, follow, who)
+            return self._steps(trail, path, follow, who, passes)
         finally:
             trail.close()
 
-    def _steps(self, trail: _Trail, path: str, follow: bool, who: Callable[[], Who]) -> Place:
+    def _steps(
+        self, trail: _Trail, path: str, follow: bool, who: Callable[[], Who], passes: Callable[[str], bool]
+    ) -> Place:
         pending = path.split("/")[::-1]
         linked: list[str] = []
         last_link = ""
@@ -182,6 +187,8 @@ class View:
             if name in ("", "."):
                 continue
             if name == "..":
+                if not passes(trail.path):
+                    raise NotFound(_ENOENT, trail.path)
                 trail.back()
                 continue
             is_last = not any(each not in ("", ".") for each in pending)

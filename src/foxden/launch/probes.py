@@ -14,7 +14,7 @@ import socket
 import tempfile
 from collections.abc import Callable
 
-from foxden.launch import kernel_probes
+from foxden.launch import kernel_probes, strict_probes
 from foxden.protocols.process import PChildProcess
 from foxden.sandbox import linux
 
@@ -178,6 +178,7 @@ PROBES: dict[str, Probe] = {
     "thread": _thread,
     "memory": _memory,
     "descriptors": _descriptors,
+    "act": strict_probes.act,
     "identity": lambda argument: f"uid {os.getuid()} pid {os.getpid()} groups {os.getgroups()}",
 }
 

@@ -8,16 +8,18 @@ Source: linux/landlock.h (ABI 7), linux/sched.h, getrlimit(2); shared shapes in 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Literal
 
 from foxden.sandbox.bpf import compile_filter
 from foxden.sandbox.constants import value_of
-from foxden.sandbox.filter import verdicts
+from foxden.sandbox.filter import Branch, Compare, VerdictTable, verdicts
 from foxden.sandbox.paths import Access, FileRule
 from foxden.sandbox.plan import Bind, LandlockPlan, LandlockRule, Limit, SandboxPlan
 from foxden.sandbox.policy import ResolvedPolicy
 from foxden.sandbox.rights import landlock_rights
-from foxden.sandbox.syscalls import policy_error
+from foxden.sandbox.syscall_numbers import NUMBERS
+from foxden.sandbox.syscalls import Action, Verdict, policy_error
 
 _CLONE_NAMES = {
     "user": "CLONE_NEWUSER",
@@ -66,11 +68,27 @@ def build_plan(resolved: ResolvedPolicy, *, arch: str, listener: bool = False) -
         landlock=_landlock(resolved, reads) if resolved.landlock else None,
         filter=compile_filter(table, listener=listener),
         notify=listener and table.may_notify(),
-        quiet_filter=compile_filter(table, listener=False) if listener else b"",
+        quiet_filter=compile_filter(_with_fstat(table), listener=False) if listener else b"",
         limits=_limits(resolved),
         oom_score_adj=resolved.limits.get("oom_score_adj", 0),
         own_network=resolved.network == "none",
     )
+
+
+_AT_EMPTY_PATH = 0x1000
+
+
+def _with_fstat(table: VerdictTable) -> VerdictTable:
+    """Where nobody answers, newfstatat is fstat again if its flags say so: without it no descriptor can be read from.
+
+    Below the host's root it then tells which files there are: that belongs to what a listener that is lost costs.
+    """
+    number = NUMBERS[table.arch]["newfstatat"]
+    entry = table.entries[number]
+    if entry.branches or entry.otherwise.action is not Action.NOTIFY:
+        return table
+    fstat = Branch((Compare(3, 0xFFFF_FFFF, (_AT_EMPTY_PATH,), True),), Verdict(Action.ALLOW))
+    return replace(table, entries={**table.entries, number: replace(entry, branches=(fstat,))})
 
 
 def _namespace_bits(namespaces: tuple[str, ...], arch: str) -> int:

@@ -30,6 +30,7 @@ _DANGERS = {
     "kernel-surface": "opens a part of the kernel that exploits use",
     "namespaces-and-mounts": "changes what files and processes there are",
     "administration": "administers the machine",
+    "host-names": "names the machine",
     "unseen-flags": "has its arguments where no filter sees them",
     "path-reads": "is no longer judged by the broker",
     "path-writes": "is no longer judged by the broker",

@@ -18,7 +18,7 @@ import msgspec
 from foxden.model.enforcement import Enforcement, LayerStatus, Status
 from foxden.sandbox import capabilities, landlock, limits, linux, namespaces, private, rights, seccomp, signals
 from foxden.sandbox.losses import loss
-from foxden.sandbox.plan import LandlockPlan, LandlockRule, SandboxPlan
+from foxden.sandbox.plan import HOST_NAME, LandlockPlan, LandlockRule, SandboxPlan
 
 T = TypeVar("T")
 _EBUSY = 16
@@ -95,9 +95,10 @@ def apply(
     if trees and rooted != FULL:
         _step("close", lambda: linux.close_all_but(keep_fds))  # a tree that stands nowhere is a way to the host's files
     at_home = spaces == FULL and rooted == FULL
+    if plan.namespaces & namespaces.CLONE_NEWUTS and spaces == FULL and begun is None:
+        _step("host_name", lambda: socket.sethostname(plan.host_name or HOST_NAME))  # the machine's would tell it apart
     if plan.programs and at_home:
         if begun is None:
-            _step("host_name", lambda: socket.sethostname(plan.host_name))
             _step("loopback", private.raise_loopback)
         limited = _settle_in(plan, limited)
     terminal = _terminal(plan)

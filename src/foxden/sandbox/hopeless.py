@@ -18,6 +18,7 @@ HOPELESS_SETS: dict[str, str] = {
     "kernel-surface": "it is a known help of exploits, and programs do without it",
     "namespaces-and-mounts": "it would change the walls of the sandbox from inside",
     "administration": "it administers the machine",
+    "host-names": "it names the machine",
     "unseen-flags": "its flags lie in memory, where no filter can judge them; libraries fall back to the older call",
 }
 NOTHING = "no option allows this: "

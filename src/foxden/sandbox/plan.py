@@ -13,6 +13,8 @@ import msgspec
 
 PlanPath = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 
+HOST_NAME = "foxden"  # of a uts namespace of one's own
+
 
 class Bind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One view of the host in the child's root.  A source that does not exist is left out."""

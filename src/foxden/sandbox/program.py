@@ -17,7 +17,7 @@ import msgspec
 
 from foxden.sandbox.grants import Grants, file_rules
 from foxden.sandbox.paths import Access
-from foxden.sandbox.plan import Bind, LandlockPlan, LandlockRule, Limit, Mount, SandboxPlan
+from foxden.sandbox.plan import HOST_NAME, Bind, LandlockPlan, LandlockRule, Limit, Mount, SandboxPlan
 from foxden.sandbox.rights import landlock_rights
 
 _GIB, _MIB = 1 << 30, 1 << 20
@@ -41,7 +41,6 @@ _PRIVATE: tuple[Mount, ...] = (
     Mount("text", "/etc/hosts", content=b"127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.1.1\tfoxden\n"),
     Mount("text", "/etc/hostname", content=b"foxden\n"),
 )
-HOST_NAME = "foxden"
 _SHOWN = Access.READ | Access.CONNECT  # a socket must stand where the program looks for it
 _PRIVATE_PATHS = frozenset((*(mount.target for mount in _PRIVATE), "/etc/passwd", "/etc/group"))
 
