@@ -46,9 +46,12 @@ def test_fork_bomb_ends_with_its_time_and_the_broker_answers_others(ground: Grou
     began = time.monotonic()
     with subprocess.Popen(
         command("--json", "--timeout", "2", *ground.words("--", PYTHON, "-c", FORK_BOMB)),
-        env=ground.environment(), cwd=ground.base, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        env=ground.environment(),
+        cwd=ground.base,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-    ) as bomb:  # fmt: skip
+    ) as bomb:
         time.sleep(1)
         done = ground.run("/bin/sh", "-c", f"echo fine > {ground.rw}/fine && cat {ground.rw}/fine")
         assert done.stdout == "fine\n"
@@ -57,10 +60,17 @@ def test_fork_bomb_ends_with_its_time_and_the_broker_answers_others(ground: Grou
 
 
 ENDS = {  # kind → how it may end: an error that the program sees, or killed by the limit
-    "touched": "limit", "heap": "limit|MemoryError", "memory file": "limit", "shm": "limit|ENOSPC", "tmp": "limit|ENOSPC",
-    "segments": "limit|ENOSPC|ENOMEM|EINVAL", "pipes": "EMFILE|EPERM|EAGAIN", "sockets": "EMFILE|limit|ENOBUFS",
-    "children": "limit", "tables": "limit",
-}  # fmt: skip
+    "touched": "limit",
+    "heap": "limit|MemoryError",
+    "memory file": "limit",
+    "shm": "limit|ENOSPC",
+    "tmp": "limit|ENOSPC",
+    "segments": "limit|ENOSPC|ENOMEM|EINVAL",
+    "pipes": "EMFILE|EPERM|EAGAIN",
+    "sockets": "EMFILE|limit|ENOBUFS",
+    "children": "limit",
+    "tables": "limit",
+}
 
 
 @pytest.mark.parametrize("kind", ENDS)

@@ -14,7 +14,9 @@ from tests.attack.run.ground import PYTHON, Ground
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="needs x86_64: no other has such calls")
 @pytest.mark.parametrize("how", ["handled", "blocked"])
-def test_call_of_the_32_bit_kind_ends_the_whole_process(ground: Ground, compiled: Callable[[str], str], how: str) -> None:
+def test_call_of_the_32_bit_kind_ends_the_whole_process(
+    ground: Ground, compiled: Callable[[str], str], how: str
+) -> None:
     """Cases 71 and 92: the other thread does not go on, and SIGSYS can be neither handled nor blocked."""
     int80 = compiled("int80")
     done = ground.run(int80, how, options=["--read", str(Path(int80).parent)])

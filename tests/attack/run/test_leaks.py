@@ -29,9 +29,15 @@ def test_no_descriptor_comes_along_whatever_it_is(ground: Ground) -> None:
         listener.listen()
         outer, inner = os.openpty()
         fds = [
-            os.open(ground.secret, os.O_RDONLY), os.open(ground.secret / "secret.txt", os.O_RDONLY), os.pidfd_open(os.getpid()),
-            os.memfd_create("secret"), os.eventfd(0), outer, inner, *os.pipe(),
-        ]  # fmt: skip
+            os.open(ground.secret, os.O_RDONLY),
+            os.open(ground.secret / "secret.txt", os.O_RDONLY),
+            os.pidfd_open(os.getpid()),
+            os.memfd_create("secret"),
+            os.eventfd(0),
+            outer,
+            inner,
+            *os.pipe(),
+        ]
         poll = select.epoll()
         passed = [*fds, poll.fileno(), listener.fileno(), local.fileno(), file.fileno()]
         for fd in passed:
@@ -47,41 +53,60 @@ def test_no_descriptor_comes_along_whatever_it_is(ground: Ground) -> None:
     assert len(json.loads(alone.stdout.replace("'", '"'))) >= len(passed) - 1
 
 
+CHANGES = """
+import fcntl, os
+print(os.read(0, 99).decode())
+for act in (
+    lambda: os.fchmod(0, 0o4777), lambda: os.fchown(0, os.getuid(), os.getgid()), lambda: os.utime(0, (1, 1)),
+    lambda: os.setxattr(0, "user.x", b"1"), lambda: os.open("/proc/self/fd/0", os.O_WRONLY), lambda: os.write(0, b"x"),
+    lambda: os.truncate(0, 0), lambda: os.chmod("/proc/self/fd/0", 0o777), lambda: os.truncate("/proc/self/fd/0", 0),
+    lambda: fcntl.ioctl(0, 0x40086602, bytes(8)), lambda: os.link("/proc/self/fd/0", "/tmp/x", follow_symlinks=True),
+):
+    try: act(); print("ok")
+    except OSError as error: print(type(error).__name__)
+"""
+
+
 def test_standard_input_can_be_read_and_nothing_else_done_to_it(ground: Ground) -> None:
     """Cases 14 and 17: the file is the user's; the kernel would let its owner change modes by any descriptor."""
     given = ground.secret / "given.txt"
     given.write_text("given")
     given.chmod(0o600)
-    script = (
-        "import os, fcntl\n"
-        "print(os.read(0, 99).decode())\n"
-        "for act in (lambda: os.fchmod(0, 0o4777), lambda: os.fchown(0, os.getuid(), os.getgid()), lambda: os.utime(0, (1, 1)),\n"
-        "            lambda: os.setxattr(0, 'user.x', b'1'), lambda: os.open('/proc/self/fd/0', os.O_WRONLY), lambda: os.write(0, b'x'),\n"
-        "            lambda: os.truncate(0, 0), lambda: os.chmod('/proc/self/fd/0', 0o777), lambda: os.truncate('/proc/self/fd/0', 0),\n"
-        "            lambda: fcntl.ioctl(0, 0x40086602, bytes(8)), lambda: os.link('/proc/self/fd/0', '/tmp/x', follow_symlinks=True)):\n"
-        "    try: act(); print('ok')\n"
-        "    except OSError as error: print(type(error).__name__)\n"
-    )
     with given.open() as file:
-        done = ground.run(PYTHON, "-c", script, stdin=file.fileno())
+        done = ground.run(PYTHON, "-c", CHANGES, stdin=file.fileno())
     said = done.stdout.split()
     assert said[0] == "given"
     assert "ok" not in said, said
     assert given.stat().st_mode & 0o7777 == 0o600
     with given.open() as file:
-        alone = subprocess.run([PYTHON, "-c", script], stdin=file, capture_output=True, text=True, check=True)
+        alone = subprocess.run([PYTHON, "-c", CHANGES], stdin=file, capture_output=True, text=True, check=True)
     assert alone.stdout.split().count("ok") >= 5
 
 
 def test_environment_of_the_command_stays_outside(ground: Ground) -> None:
     """Cases 57 and 123: nothing of it, not even what a loader or an interpreter would obey; what is named comes."""
     (ground.rw / "startup.py").write_text("print('started')")
-    env = {"AWS_SECRET_ACCESS_KEY": CANARY, "PYTHONSTARTUP": str(ground.rw / "startup.py"), "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
-           "GCONV_PATH": str(ground.rw), "MOZ_DISABLE_CONTENT_SANDBOX": "1", "BASH_ENV": str(ground.rw / "x")}  # fmt: skip
+    env = {
+        "AWS_SECRET_ACCESS_KEY": CANARY,
+        "PYTHONSTARTUP": str(ground.rw / "startup.py"),
+        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+        "GCONV_PATH": str(ground.rw),
+        "MOZ_DISABLE_CONTENT_SANDBOX": "1",
+        "BASH_ENV": str(ground.rw / "x"),
+    }
     done = ground.run("/usr/bin/env", env={name: value for name, value in env.items() if name != "PYTHONPATH"})
     assert CANARY not in done.stdout
-    assert {line.partition("=")[0] for line in done.stdout.splitlines()} <= {"HOME", "LANG", "PATH", "TERM", "TMPDIR", "TZ"}
-    named = ground.run("/usr/bin/env", options=["--env", "AWS_SECRET_ACCESS_KEY"], env=env | {"PYTHONPATH": str(CHECKOUT / "src")})
+    assert {line.partition("=")[0] for line in done.stdout.splitlines()} <= {
+        "HOME",
+        "LANG",
+        "PATH",
+        "TERM",
+        "TMPDIR",
+        "TZ",
+    }
+    named = ground.run(
+        "/usr/bin/env", options=["--env", "AWS_SECRET_ACCESS_KEY"], env=env | {"PYTHONPATH": str(CHECKOUT / "src")}
+    )
     assert f"AWS_SECRET_ACCESS_KEY={CANARY}" in named.stdout.splitlines()
 
 
@@ -103,9 +128,14 @@ def test_program_types_into_no_terminal(ground: Ground) -> None:
     words = command(*ground.words("--", PYTHON, "-c", TIOCSTI))
     try:
         with subprocess.Popen(
-            words, env=ground.environment(), cwd=ground.base, stdin=inner, stdout=inner, stderr=subprocess.DEVNULL,
+            words,
+            env=ground.environment(),
+            cwd=ground.base,
+            stdin=inner,
+            stdout=inner,
+            stderr=subprocess.DEVNULL,
             start_new_session=True,
-        ) as process:  # fmt: skip
+        ) as process:
             assert process.wait(20) == 0
         said = _read_all(outer)
         pending = array.array("i", [0])
@@ -141,9 +171,21 @@ def test_terminal_as_another_stream_only_is_not_handed_over(ground: Ground) -> N
 def test_relative_grant_is_made_absolute_once(ground: Ground) -> None:
     """Case 24."""
     inner = ground.ro / "to-rmdir"
-    words = command("--json", "--read", "..", "--", "/bin/sh", "-c", "pwd; cat ../file.txt | head -1; cat ../../secret/secret.txt")
-    done = decoded(subprocess.run(words, env=ground.environment(), cwd=inner, stdin=subprocess.DEVNULL, capture_output=True,
-                                  text=True, timeout=30, check=False))  # fmt: skip
+    words = command(
+        "--json", "--read", "..", "--", "/bin/sh", "-c", "pwd; cat ../file.txt | head -1; cat ../../secret/secret.txt"
+    )
+    done = decoded(
+        subprocess.run(
+            words,
+            env=ground.environment(),
+            cwd=inner,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    )
     assert done.stdout == f"{inner}\nharmless\n"
 
 
@@ -173,8 +215,15 @@ def test_what_is_mounted_below_a_grant_later_does_not_show(ground: Ground) -> No
     (ground.ro / "late").mkdir()
     script = f"echo ready; read line; ls {ground.ro}/late; echo end"
     words = command(*ground.words("--", "/bin/sh", "-c", script))
-    with subprocess.Popen(words, env=ground.environment(), cwd=ground.base, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL, text=True) as process:  # fmt: skip
+    with subprocess.Popen(
+        words,
+        env=ground.environment(),
+        cwd=ground.base,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
         assert process.stdout is not None
         assert process.stdin is not None
         assert process.stdout.readline() == "ready\n"
@@ -218,9 +267,21 @@ except OSError: print("refused")
     first = ground.run(PYTHON, "-c", script)
     assert first.stdout == "refused\n", first.stderr
     assert sorted(os.listdir(ground.home)) == [".ssh"], "its home was its own"
-    words = command("--json", *ground.words("--no-designate", "--", "/bin/cat", "/etc/shadow", str(ground.secret / "secret.txt")))
-    second = decoded(subprocess.run(words, env=ground.environment(), cwd=ground.rw, stdin=subprocess.DEVNULL,
-                                    capture_output=True, text=True, timeout=30, check=False))  # fmt: skip
+    words = command(
+        "--json", *ground.words("--no-designate", "--", "/bin/cat", "/etc/shadow", str(ground.secret / "secret.txt"))
+    )
+    second = decoded(
+        subprocess.run(
+            words,
+            env=ground.environment(),
+            cwd=ground.rw,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    )
     assert second.stdout == ""
     for layer in second.said["enforcement"].values():
         assert layer["status"] == "FULL", second.said["enforcement"]

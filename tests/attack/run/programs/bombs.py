@@ -53,7 +53,7 @@ def shared_segments():
 
 def pipes():
     for _ in range(100_000):
-        reader, writer = os.pipe()
+        _, writer = os.pipe()
         os.set_blocking(writer, False)
         os.write(writer, bytes(65_536))
 
@@ -89,10 +89,17 @@ def tables():
 
 
 KINDS = {
-    "touched": touched, "heap": heap, "memory file": memory_file, "shm": lambda: into(os.open("/dev/shm/b", os.O_CREAT | os.O_WRONLY)),
-    "tmp": lambda: into(os.open("/tmp/b", os.O_CREAT | os.O_WRONLY)), "segments": shared_segments, "pipes": pipes,
-    "sockets": sockets, "children": children, "tables": tables,
-}  # fmt: skip
+    "touched": touched,
+    "heap": heap,
+    "memory file": memory_file,
+    "shm": lambda: into(os.open("/dev/shm/b", os.O_CREAT | os.O_WRONLY)),
+    "tmp": lambda: into(os.open("/tmp/b", os.O_CREAT | os.O_WRONLY)),
+    "segments": shared_segments,
+    "pipes": pipes,
+    "sockets": sockets,
+    "children": children,
+    "tables": tables,
+}
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 try:
     KINDS[sys.argv[1]]()
