@@ -47,7 +47,7 @@ int main(int argc, char **argv)
             if (is(how, "forks")) {
                 close(1);
                 close(2);
-                alarm(8); /* without a sandbox nobody ends them */
+                alarm(2); /* without a sandbox nobody ends them */
                 pause();
             }
             _exit(0);
