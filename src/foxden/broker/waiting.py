@@ -20,6 +20,7 @@ from typing import NamedTuple
 from foxden.sandbox import linux
 
 HELPERS_MAX = 32
+_QUEUE_MAX = 4096  # connects that wait for a helper: most take no time, and a program may begin many at once
 _EAGAIN = 11
 
 
@@ -52,6 +53,7 @@ class Waiting:
     def __init__(self) -> None:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._helpers: dict[int, _Helper] = {}
+        self._queue: dict[int, Later] = {}
         self._done: deque[tuple[int, int | OSError]] = deque()
         self._lock = threading.Lock()  # of _Helper.works: a number that is closed may be another's at once
 
@@ -64,8 +66,14 @@ class Waiting:
     def start(self, key: int, later: Later) -> None:
         """Raises OSError, EAGAIN when too many wait already; `later` is closed then."""
         if len(self._helpers) >= HELPERS_MAX:
+            if later.attempt is not None and len(self._queue) < _QUEUE_MAX:
+                self._queue[key] = later
+                return
             os.close(later.fd)
             raise OSError(_EAGAIN, "too many openings wait")
+        self._begin(key, later)
+
+    def _begin(self, key: int, later: Later) -> None:
         helper = self._helpers[key] = _Helper(later)
         work = self._attempt if later.attempt is not None else self._open
         try:
@@ -119,10 +127,21 @@ class Waiting:
                 found.append((key, helper.later, result))
             elif isinstance(result, int) and result >= 0:
                 os.close(result)
+        while self._queue and len(self._helpers) < HELPERS_MAX:
+            key = next(iter(self._queue))
+            later = self._queue.pop(key)
+            try:
+                self._begin(key, later)
+            except OSError as error:
+                found.append((key, later, error))
         return found
 
     def cancel(self, key: int) -> None:
         """Nobody waits for it any more.  A helper at a fifo is let go; at anything else the kernel decides when."""
+        queued = self._queue.pop(key, None)
+        if queued is not None:
+            os.close(queued.fd)
+            return
         helper = self._helpers.get(key)
         if helper is None or helper.cancelled:
             return
@@ -137,7 +156,7 @@ class Waiting:
 
     def close(self) -> None:
         """Let all go, and wait a moment for those that can be."""
-        for key in list(self._helpers):
+        for key in (*self._queue, *self._helpers):
             self.cancel(key)
         waits = [t for t in threading.enumerate() if t.name == "foxden-opening"]
         for thread in waits:

@@ -174,7 +174,9 @@ def test_flood_of_opens_of_one_run_is_not_felt_by_another(ground: Ground, compil
 
 def test_flood_of_opens_ends_with_every_one_served(ground: Ground, compiled: Callable[[str], str]) -> None:
     flood = compiled("flood")
-    words = command("--json", *ground.words("--read", str(Path(flood).parent)), "--", flood, str(ground.rw / "f"), "4000")
+    words = command(
+        "--json", *ground.words("--read", str(Path(flood).parent)), "--", flood, str(ground.rw / "f"), "4000"
+    )
     done = decoded(subprocess.run(words, env=ground.environment(), cwd=ground.base, stdin=subprocess.DEVNULL,
                                   capture_output=True, text=True, timeout=60, check=False))  # fmt: skip
     assert "opened 4000 failed 0" in done.stdout

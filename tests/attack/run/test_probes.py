@@ -47,7 +47,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Found]:
         assert run.code == 0, run.stderr
         grounds[0].close()
         port = grounds[1].serve()
-        done = grounds[1].alone(PYTHON, program("probes.py"), str(grounds[1].base), str(os.getpid()), "alone", str(port))
+        done = grounds[1].alone(
+            PYTHON, program("probes.py"), str(grounds[1].base), str(os.getpid()), "alone", str(port)
+        )
         assert done.returncode == 0, done.stderr
         yield Found(json.loads(run.stdout), json.loads(done.stdout), run)
     finally:
@@ -80,7 +82,9 @@ def _is_so(found: Found, name: str, witness: str) -> bool:
             return any(each.get("syscall") == value and each.get("rule") and each.get("errno") for each in violations)
         case "path":
             last = "/" + name.partition(" ")[2] if value == "own" else value
-            return any(each.get("path", "").endswith(last) or each.get("path", "").startswith(last) for each in violations)
+            return any(
+                each.get("path", "").endswith(last) or each.get("path", "").startswith(last) for each in violations
+            )
         case "host":
             return any(each.get("host") == value and each["kind"] == "network" and "--connect" in each["hint"]
                        for each in violations)  # fmt: skip

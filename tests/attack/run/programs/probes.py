@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import struct
@@ -48,29 +49,96 @@ def say(name, act, *, harmful=False):
 
 
 NUMBERS = {  # x86_64, aarch64
-    "ioctl": (16, 29), "socket": (41, 198), "clone": (56, 220), "ptrace": (101, 117), "syslog": (103, 116),
-    "rt_sigqueueinfo": (129, 138), "uselib": (134, None), "personality": (135, 92), "vhangup": (153, 58),
-    "modify_ldt": (154, None), "pivot_root": (155, 41), "prctl": (157, 167), "adjtimex": (159, 171),
-    "chroot": (161, 51), "acct": (163, 89), "settimeofday": (164, 170), "mount": (165, 40), "umount2": (166, 39),
-    "swapon": (167, 224), "swapoff": (168, 225), "reboot": (169, 142), "sethostname": (170, 161),
-    "setdomainname": (171, 162), "iopl": (172, None), "ioperm": (173, None), "init_module": (175, 105),
-    "delete_module": (176, 106), "quotactl": (179, 60), "tkill": (200, 130), "io_setup": (206, 0),
-    "lookup_dcookie": (212, 18), "remap_file_pages": (216, 234), "clock_settime": (227, 112), "tgkill": (234, 131),
-    "kexec_load": (246, 104), "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219),
-    "ioprio_set": (251, 30), "inotify_add_watch": (254, 27), "migrate_pages": (256, 238), "unshare": (272, 97),
-    "move_pages": (279, 239), "signalfd": (282, None), "perf_event_open": (298, 241), "fanotify_init": (300, 262),
-    "fanotify_mark": (301, 263), "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265),
-    "clock_adjtime": (305, 266), "setns": (308, 268), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271),
-    "kcmp": (312, 272), "finit_module": (313, 273), "sched_setattr": (314, 274), "seccomp": (317, 277),
-    "memfd_create": (319, 279), "kexec_file_load": (320, 294), "bpf": (321, 280), "execveat": (322, 281),
-    "userfaultfd": (323, 282), "pidfd_send_signal": (424, 424), "io_uring_setup": (425, 425),
-    "io_uring_enter": (426, 426), "io_uring_register": (427, 427), "open_tree": (428, 428), "move_mount": (429, 429),
-    "fsopen": (430, 430), "fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433),
-    "pidfd_open": (434, 434), "clone3": (435, 435), "openat2": (437, 437), "pidfd_getfd": (438, 438),
-    "process_madvise": (440, 440), "mount_setattr": (442, 442), "quotactl_fd": (443, 443),
-    "memfd_secret": (447, 447), "process_mrelease": (448, 448), "listmount": (458, 458), "statmount": (457, 457),
-    "open_tree_attr": (467, 467), "lsm_set_self_attr": (460, 460), "capset": (126, 91), "shmget": (29, 194),
-    "mq_open": (240, 180), "fchmod": (91, 52), "timer_create": (222, 107),
+    "ioctl": (16, 29),
+    "socket": (41, 198),
+    "clone": (56, 220),
+    "ptrace": (101, 117),
+    "syslog": (103, 116),
+    "rt_sigqueueinfo": (129, 138),
+    "uselib": (134, None),
+    "personality": (135, 92),
+    "vhangup": (153, 58),
+    "modify_ldt": (154, None),
+    "pivot_root": (155, 41),
+    "prctl": (157, 167),
+    "adjtimex": (159, 171),
+    "chroot": (161, 51),
+    "acct": (163, 89),
+    "settimeofday": (164, 170),
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "swapon": (167, 224),
+    "swapoff": (168, 225),
+    "reboot": (169, 142),
+    "sethostname": (170, 161),
+    "setdomainname": (171, 162),
+    "iopl": (172, None),
+    "ioperm": (173, None),
+    "init_module": (175, 105),
+    "delete_module": (176, 106),
+    "quotactl": (179, 60),
+    "tkill": (200, 130),
+    "io_setup": (206, 0),
+    "lookup_dcookie": (212, 18),
+    "remap_file_pages": (216, 234),
+    "clock_settime": (227, 112),
+    "tgkill": (234, 131),
+    "kexec_load": (246, 104),
+    "add_key": (248, 217),
+    "request_key": (249, 218),
+    "keyctl": (250, 219),
+    "ioprio_set": (251, 30),
+    "inotify_add_watch": (254, 27),
+    "migrate_pages": (256, 238),
+    "unshare": (272, 97),
+    "move_pages": (279, 239),
+    "signalfd": (282, None),
+    "perf_event_open": (298, 241),
+    "fanotify_init": (300, 262),
+    "fanotify_mark": (301, 263),
+    "name_to_handle_at": (303, 264),
+    "open_by_handle_at": (304, 265),
+    "clock_adjtime": (305, 266),
+    "setns": (308, 268),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "kcmp": (312, 272),
+    "finit_module": (313, 273),
+    "sched_setattr": (314, 274),
+    "seccomp": (317, 277),
+    "memfd_create": (319, 279),
+    "kexec_file_load": (320, 294),
+    "bpf": (321, 280),
+    "execveat": (322, 281),
+    "userfaultfd": (323, 282),
+    "pidfd_send_signal": (424, 424),
+    "io_uring_setup": (425, 425),
+    "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427),
+    "open_tree": (428, 428),
+    "move_mount": (429, 429),
+    "fsopen": (430, 430),
+    "fsconfig": (431, 431),
+    "fsmount": (432, 432),
+    "fspick": (433, 433),
+    "pidfd_open": (434, 434),
+    "clone3": (435, 435),
+    "openat2": (437, 437),
+    "pidfd_getfd": (438, 438),
+    "process_madvise": (440, 440),
+    "mount_setattr": (442, 442),
+    "quotactl_fd": (443, 443),
+    "memfd_secret": (447, 447),
+    "process_mrelease": (448, 448),
+    "listmount": (458, 458),
+    "statmount": (457, 457),
+    "open_tree_attr": (467, 467),
+    "lsm_set_self_attr": (460, 460),
+    "capset": (126, 91),
+    "shmget": (29, 194),
+    "mq_open": (240, 180),
+    "fchmod": (91, 52),
+    "timer_create": (222, 107),
 }
 
 
@@ -84,6 +152,11 @@ def call(name, *arguments):
     if result < 0:
         raise OSError(ctypes.get_errno(), name)
     return result
+
+
+def after(_first, name, *arguments):
+    """Two calls in a row: the arguments are made first."""
+    call(name, *arguments)
 
 
 def opened(path, flags=os.O_RDONLY, mode=0o644, **more):
@@ -275,14 +348,37 @@ say("17 utime", on_file(lambda path: os.utime(path, (1, 1))))
 say("17 futime", on_file(lambda path: os.utime(os.open(path, os.O_RDONLY), (1, 1))))
 say("17 setxattr", on_file(lambda path: os.setxattr(path, "user.x", b"1")))
 say("17 fsetxattr", on_file(lambda path: os.setxattr(os.open(path, os.O_RDONLY), "user.y", b"1")))
-ACL = struct.pack("<IHHIHHIHHIHHIHHI", 2, 1, 6, -1 & 0xFFFFFFFF, 2, 7, 65534, 4, 4, -1 & 0xFFFFFFFF, 16, 7,
-                  -1 & 0xFFFFFFFF, 32, 4, -1 & 0xFFFFFFFF)  # fmt: skip
+ACL = struct.pack(
+    "<IHHIHHIHHIHHIHHI",
+    2,
+    1,
+    6,
+    -1 & 0xFFFFFFFF,
+    2,
+    7,
+    65534,
+    4,
+    4,
+    -1 & 0xFFFFFFFF,
+    16,
+    7,
+    -1 & 0xFFFFFFFF,
+    32,
+    4,
+    -1 & 0xFFFFFFFF,
+)
 say("17 access list", on_file(lambda path: os.setxattr(path, "system.posix_acl_access", ACL)))
 say("17 attributes", on_file(lambda path: fcntl.ioctl(os.open(path, os.O_RDONLY), 0x4008_6602, struct.pack("q", 0x80))))
 say("17 set-id bit on an own file", lambda: os.fchmod(os.open(f"{RW}/for-suid", os.O_RDONLY), 0o4755))
 say("17 set-id bit by chmod", lambda: os.chmod(f"{RW}/for-suid", 0o4755))
-say("17 set-id bit at creation", lambda: oct(os.fstat(os.open(f"{RW}/made-suid", os.O_CREAT | os.O_WRONLY, 0o4755)).st_mode & 0o7000))
-say("17 access list on an own file", lambda: os.setxattr(os.open(f"{RW}/for-suid", os.O_RDONLY), "system.posix_acl_access", ACL))
+say(
+    "17 set-id bit at creation",
+    lambda: oct(os.fstat(os.open(f"{RW}/made-suid", os.O_CREAT | os.O_WRONLY, 0o4755)).st_mode & 0o7000),
+)
+say(
+    "17 access list on an own file",
+    lambda: os.setxattr(os.open(f"{RW}/for-suid", os.O_RDONLY), "system.posix_acl_access", ACL),
+)
 say("17 fchmod of an own file", lambda: os.fchmod(os.open(f"{RW}/for-suid", os.O_RDONLY), 0o700))
 say("17 fchmod of an unnamed file", lambda: os.fchmod(os.open("/tmp", os.O_RDWR | os.O_TMPFILE, 0o600), 0o700))
 say("18 rename to etc", lambda: os.rename(f"{RW}/to-etc", "/etc/foxden-hostile-test"), harmful=True)
@@ -322,9 +418,15 @@ say("29 inotify on the secret folder", lambda: watch(f"{BASE}/secret"))
 say("29 inotify on the writable", lambda: watch(RW))
 say("29 fanotify", lambda: call("fanotify_init", 0, 0))
 say("29 fanotify without rights", lambda: call("fanotify_init", 0x200, 0))
-for name, act in {"stat": os.stat, "access": lambda path: None if os.access(path, os.F_OK) else stat_error(path),
-                  "readlink": os.readlink, "lstat": os.lstat, "statvfs": os.statvfs, "chdir": os.chdir,
-                  "listxattr": os.listxattr}.items():  # fmt: skip
+for name, act in {
+    "stat": os.stat,
+    "access": lambda path: None if os.access(path, os.F_OK) else stat_error(path),
+    "readlink": os.readlink,
+    "lstat": os.lstat,
+    "statvfs": os.statvfs,
+    "chdir": os.chdir,
+    "listxattr": os.listxattr,
+}.items():
     say(f"30 {name} of the secret", lambda act=act: act(SECRET))
     say(f"30 {name} of what is missing", lambda act=act: act(f"{BASE}/missing/missing.txt"))
 
@@ -346,8 +448,16 @@ def sized(path, size, act):
         os.unlink(path)
 
 
-say("32 a TiB in tmp", lambda: sized("/tmp/foxden-hostile-big", 1 << 40, lambda fd, n: os.posix_fallocate(fd, 0, n)), harmful=True)
-say("32 a TiB in the writable", lambda: sized(f"{RW}/big", 1 << 40, lambda fd, n: os.posix_fallocate(fd, 0, n)), harmful=True)
+say(
+    "32 a TiB in tmp",
+    lambda: sized("/tmp/foxden-hostile-big", 1 << 40, lambda fd, n: os.posix_fallocate(fd, 0, n)),
+    harmful=True,
+)
+say(
+    "32 a TiB in the writable",
+    lambda: sized(f"{RW}/big", 1 << 40, lambda fd, n: os.posix_fallocate(fd, 0, n)),
+    harmful=True,
+)
 say("33 a sparse TiB", lambda: sized(f"{RW}/sparse", 1 << 40, os.ftruncate))
 say("33 a sparse MiB", lambda: sized(f"{RW}/sparse-small", 1 << 20, os.ftruncate))
 
@@ -364,11 +474,20 @@ def deep_folders():
 
 
 say("32 deep folders", deep_folders, harmful=True)
-say("32 a MiB in tmp", lambda: sized(f"/tmp/foxden-hostile-{HOST_PID}", 1 << 20, lambda fd, n: os.posix_fallocate(fd, 0, n)))
+say(
+    "32 a MiB in tmp",
+    lambda: sized(f"/tmp/foxden-hostile-{HOST_PID}", 1 << 20, lambda fd, n: os.posix_fallocate(fd, 0, n)),
+)
 say("32 inodes of tmp", lambda: "few" if os.statvfs("/tmp").f_files <= 65_536 else "many")
 say("32 inodes of home", lambda: "few" if os.statvfs(os.path.expanduser("~")).f_files <= 65_536 else "many")
-say("32 bytes of tmp", lambda: "few" if os.statvfs("/tmp").f_blocks * os.statvfs("/tmp").f_frsize <= 1 << 30 else "many")
-say("32 two GiB in tmp", lambda: sized("/tmp/foxden-hostile-big", 2 << 30, lambda fd, n: os.posix_fallocate(fd, 0, n)), harmful=True)
+say(
+    "32 bytes of tmp", lambda: "few" if os.statvfs("/tmp").f_blocks * os.statvfs("/tmp").f_frsize <= 1 << 30 else "many"
+)
+say(
+    "32 two GiB in tmp",
+    lambda: sized("/tmp/foxden-hostile-big", 2 << 30, lambda fd, n: os.posix_fallocate(fd, 0, n)),
+    harmful=True,
+)
 say("33 core limit", lambda: str(resource.getrlimit(resource.RLIMIT_CORE)))
 say("33 raise core limit", lambda: resource.setrlimit(resource.RLIMIT_CORE, (1 << 20, 1 << 20)))
 
@@ -390,10 +509,22 @@ say("35 environ of itself", lambda: opened("/proc/self/environ") and None)
 say("35 environ of a child", lambda: Word(in_child(lambda: opened(f"/proc/{os.getppid()}/environ") and None)))
 say("35 command line of init", lambda: open("/proc/1/cmdline", "rb").read().strip(b"\0").decode("latin-1"))
 say("35 name of init", lambda: open("/proc/1/comm").read().strip())
-say("36 visible processes", lambda: ",".join(open(f"/proc/{n}/comm").read().strip() for n in os.listdir("/proc") if n.isdigit()))
-for path in ("sys/kernel/core_pattern", "sys/kernel/modprobe", "sysrq-trigger", "sys/fs/binfmt_misc/register",
-             "sys/vm/overcommit_memory", "sys/kernel/hostname", "sys/kernel/pid_max", "sys/net/ipv4/ip_forward",
-             "sys/kernel/yama/ptrace_scope", "sys/user/max_user_namespaces"):  # fmt: skip
+say(
+    "36 visible processes",
+    lambda: ",".join(open(f"/proc/{n}/comm").read().strip() for n in os.listdir("/proc") if n.isdigit()),
+)
+for path in (
+    "sys/kernel/core_pattern",
+    "sys/kernel/modprobe",
+    "sysrq-trigger",
+    "sys/fs/binfmt_misc/register",
+    "sys/vm/overcommit_memory",
+    "sys/kernel/hostname",
+    "sys/kernel/pid_max",
+    "sys/net/ipv4/ip_forward",
+    "sys/kernel/yama/ptrace_scope",
+    "sys/user/max_user_namespaces",
+):
     say(f"38 {path}", lambda path=path: opened(f"/proc/{path}", os.O_WRONLY))
 for name in ("uid_map", "gid_map", "setgroups", "loginuid"):
     say(f"40 {name}", lambda name=name: os.write(os.open(f"/proc/self/{name}", os.O_WRONLY), b"0 0 1\n"), harmful=True)
@@ -406,7 +537,10 @@ def _():
 
 
 say("40 oom_score_adj", lambda: open("/proc/self/oom_score_adj").read().strip())
-say("41 interfaces", lambda: ",".join(sorted(line.split(":")[0].strip() for line in open("/proc/net/dev").readlines()[2:])))
+say(
+    "41 interfaces",
+    lambda: ",".join(sorted(line.split(":")[0].strip() for line in open("/proc/net/dev").readlines()[2:])),
+)
 say("41 tcp listeners", lambda: str(len(open("/proc/net/tcp").readlines()) - 1))
 say("41 unix sockets", lambda: "canary" if "foxden-hostile" in open("/proc/net/unix").read() else "none")
 say("41 routes", lambda: str(len(open("/proc/net/route").readlines()) - 1))
@@ -415,9 +549,35 @@ say("42 serial", lambda: opened("/sys/class/dmi/id/product_uuid"))
 say("42 sys", lambda: str(len(os.listdir("/sys"))) and None)
 say("42 cgroup", lambda: opened("/sys/fs/cgroup/cgroup.procs", os.O_WRONLY))
 say("43 secret in mountinfo", lambda: "seen" if "/secret" in open("/proc/self/mountinfo").read() else "no")
-for name in ("mem", "kmsg", "kvm", "fuse", "net/tun", "vhost-net", "vhost-vsock", "loop0", "loop-control", "dri/card0",
-             "snd/timer", "input/event0", "vda", "sda", "nvme0n1", "port", "userfaultfd", "uinput", "console", "tty0",
-             "tty1", "vcs", "hwrng", "rtc0", "mapper/control", "btrfs-control", "cpu/0/msr"):  # fmt: skip
+for name in (
+    "mem",
+    "kmsg",
+    "kvm",
+    "fuse",
+    "net/tun",
+    "vhost-net",
+    "vhost-vsock",
+    "loop0",
+    "loop-control",
+    "dri/card0",
+    "snd/timer",
+    "input/event0",
+    "vda",
+    "sda",
+    "nvme0n1",
+    "port",
+    "userfaultfd",
+    "uinput",
+    "console",
+    "tty0",
+    "tty1",
+    "vcs",
+    "hwrng",
+    "rtc0",
+    "mapper/control",
+    "btrfs-control",
+    "cpu/0/msr",
+):
     say(f"44 {name}", lambda name=name: opened(f"/dev/{name}", os.O_RDWR), harmful=True)
 say("44 devices", lambda: ",".join(sorted(os.listdir("/dev"))))
 say("44 host terminals", lambda: ",".join(sorted(os.listdir("/dev/pts"))))
@@ -432,7 +592,11 @@ say("46 own segment", lambda: opened(f"/dev/shm/foxden-hostile-{HOST_PID}-own", 
 say("48 kill", lambda: os.kill(HOST_PID, 0))
 say("48 tgkill", lambda: call("tgkill", HOST_PID, HOST_PID, 0))
 say("48 tkill", lambda: call("tkill", HOST_PID, 0))
-say("48 rt_sigqueueinfo", lambda: call("rt_sigqueueinfo", HOST_PID, 10, ctypes.create_string_buffer(struct.pack("iii", 10, 0, -1), 128)), harmful=True)
+say(
+    "48 rt_sigqueueinfo",
+    lambda: call("rt_sigqueueinfo", HOST_PID, 10, ctypes.create_string_buffer(struct.pack("iii", 10, 0, -1), 128)),
+    harmful=True,
+)
 say("48 pidfd_open", lambda: os.close(call("pidfd_open", HOST_PID, 0)))
 say("48 own child", lambda: os.kill(os.getpid(), 0))
 
@@ -466,7 +630,10 @@ say("50 process_vm_readv of a host process", vectors(HOST_PID, "process_vm_readv
 say("50 kcmp", lambda: call("kcmp", os.getpid(), os.getpid(), 0, 0, 1))
 say("50 pidfd_getfd", lambda: os.close(call("pidfd_getfd", os.pidfd_open(os.getpid()), 0, 0)))
 say("50 pidfd_getfd of init", lambda: call("pidfd_getfd", os.pidfd_open(1), 0, 0))
-say("50 process_madvise", lambda: call("process_madvise", os.pidfd_open(os.getpid()), ctypes.create_string_buffer(16), 0, 4, 0))
+say(
+    "50 process_madvise",
+    lambda: call("process_madvise", os.pidfd_open(os.getpid()), ctypes.create_string_buffer(16), 0, 4, 0),
+)
 say("50 move_pages", lambda: call("move_pages", os.getpid(), 0, None, None, None, 0))
 
 
@@ -480,14 +647,41 @@ say("52 seccomp off", prctl(22, 0))
 say("52 ambient", prctl(47, 2, 21))
 say("52 mm", prctl(35, 9, 0))
 say("52 drop from the bounding set", lambda: Word(in_child(prctl(24, 21))))
-say("53 no new privileges", lambda: [l.split()[1] for l in open("/proc/self/status") if l.startswith("NoNewPrivs")][0])
-say("53 mounts that let set-id work", lambda: ",".join(l.split()[4] for l in open("/proc/self/mountinfo") if "nosuid" not in l.split()[5]) or "none")
-say("53 mounts that let devices work", lambda: ",".join(l.split()[4] for l in open("/proc/self/mountinfo") if "nodev" not in l.split()[5] and not l.split()[4].startswith("/dev/")) or "none")
-say("53 capabilities", lambda: ",".join(l.split()[1] for l in open("/proc/self/status") if l.startswith("Cap")))
-for name, act in {"setuid": lambda: os.setuid(12345), "setgid": lambda: os.setgid(12345),
-                  "setresuid": lambda: os.setresuid(1, 1, 1), "setgroups": lambda: os.setgroups([4])}.items():  # fmt: skip
+
+
+def status_of(name):
+    return ",".join(line.split()[1] for line in open("/proc/self/status") if line.startswith(name))
+
+
+def mounts_without(option):
+    """Where such an option is lacking; the devices that are shown stand below /dev."""
+    rows = [line.split() for line in open("/proc/self/mountinfo")]
+    return ",".join(row[4] for row in rows if option not in row[5] and not row[4].startswith("/dev/")) or "none"
+
+
+say("53 no new privileges", lambda: status_of("NoNewPrivs"))
+say("53 mounts that let set-id work", lambda: mounts_without("nosuid"))
+say("53 mounts that let devices work", lambda: mounts_without("nodev"))
+say("53 capabilities", lambda: status_of("Cap"))
+for name, act in {
+    "setuid": lambda: os.setuid(12345),
+    "setgid": lambda: os.setgid(12345),
+    "setresuid": lambda: os.setresuid(1, 1, 1),
+    "setgroups": lambda: os.setgroups([4]),
+}.items():
     say(f"54 {name}", lambda act=act: Word(in_child(act)))
-say("54 capset", lambda: Word(in_child(lambda: call("capset", ctypes.create_string_buffer(struct.pack("Ii", 0x20080522, 0)), ctypes.create_string_buffer(struct.pack("6I", 1 << 21, 1 << 21, 0, 0, 0, 0))))))
+say(
+    "54 capset",
+    lambda: Word(
+        in_child(
+            lambda: call(
+                "capset",
+                ctypes.create_string_buffer(struct.pack("Ii", 0x20080522, 0)),
+                ctypes.create_string_buffer(struct.pack("6I", 1 << 21, 1 << 21, 0, 0, 0, 0)),
+            )
+        )
+    ),
+)
 say("54 groups", lambda: str(len(set(os.getgroups()) - {65534, os.getgid()})))
 
 
@@ -527,7 +721,9 @@ def memory_file(flags):
     return fd
 
 
-LOADER = next((path for path in ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1") if os.path.exists(path)), "")
+LOADER = next(
+    (path for path in ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1") if os.path.exists(path)), ""
+)
 say("55 program outside", executed(f"{BASE}/secret/program"))
 say("55 program in the grant", executed(f"{RO}/program"))
 say("55 loader with a program outside", executed(LOADER, [LOADER, f"{BASE}/secret/program"]))
@@ -535,7 +731,17 @@ say("55 loader with a program in the grant", executed(LOADER, [LOADER, f"{RO}/pr
 say("55 script with an interpreter outside", executed(f"{RO}/script"))
 say("55 memory file by path", lambda: (lambda fd: executed(f"/proc/self/fd/{fd}")())(memory_file(0)))
 say("55 memory file with exec asked for", lambda: memory_file(16) and None)
-say("55 memory file by descriptor", lambda: (lambda fd: executed("", act=lambda: call("execveat", fd, b"", (ctypes.c_char_p * 2)(b"x", None), (ctypes.c_char_p * 1)(None), 0x1000))())(memory_file(1)))
+say(
+    "55 memory file by descriptor",
+    lambda: (
+        lambda fd: executed(
+            "",
+            act=lambda: call(
+                "execveat", fd, b"", (ctypes.c_char_p * 2)(b"x", None), (ctypes.c_char_p * 1)(None), 0x1000
+            ),
+        )()
+    )(memory_file(1)),
+)
 say("55 memory file made executable", lambda: os.fchmod(memory_file(0), 0o777))
 say("55 memory file", lambda: os.close(memory_file(3)))
 say("55 memory file of huge pages", lambda: os.close(call("memfd_create", b"huge", 4)))
@@ -546,7 +752,19 @@ say("66 realtime", lambda: Word(in_child(lambda: os.sched_setscheduler(0, os.SCH
 say("66 nice", lambda: Word(in_child(lambda: os.setpriority(os.PRIO_PROCESS, 0, -5))))
 say("66 nicer", lambda: Word(in_child(lambda: os.setpriority(os.PRIO_PROCESS, 0, 5))))
 say("66 realtime io", lambda: Word(in_child(lambda: call("ioprio_set", 1, 0, 1 << 13))))
-say("66 deadline", lambda: Word(in_child(lambda: call("sched_setattr", 0, ctypes.create_string_buffer(struct.pack("IIQiIQQQ", 48, 6, 0, 0, 0, 10**6, 10**7, 10**7)), 0))))
+say(
+    "66 deadline",
+    lambda: Word(
+        in_child(
+            lambda: call(
+                "sched_setattr",
+                0,
+                ctypes.create_string_buffer(struct.pack("IIQiIQQQ", 48, 6, 0, 0, 0, 10**6, 10**7, 10**7)),
+                0,
+            )
+        )
+    ),
+)
 
 
 def anonymous(size, flags=0x22):
@@ -638,8 +856,16 @@ def cloned3(flags):
     os.waitpid(pid, 0)
 
 
-KINDS = {"user": 0x1000_0000, "mount": 0x2_0000, "pid": 0x2000_0000, "net": 0x4000_0000, "ipc": 0x800_0000,
-         "uts": 0x400_0000, "cgroup": 0x200_0000, "time": 0x80}  # fmt: skip
+KINDS = {
+    "user": 0x1000_0000,
+    "mount": 0x2_0000,
+    "pid": 0x2000_0000,
+    "net": 0x4000_0000,
+    "ipc": 0x800_0000,
+    "uts": 0x400_0000,
+    "cgroup": 0x200_0000,
+    "time": 0x80,
+}
 say("75 clone3", lambda: Word(in_child(lambda: cloned3(0))))
 say("75 clone3 with a user namespace", lambda: Word(in_child(lambda: cloned3(KINDS["user"]))))
 say("76 plain clone", lambda: Word(in_child(lambda: cloned(0))))
@@ -648,31 +874,60 @@ for name, flag in KINDS.items():
     if name != "time":
         say(f"76 clone {name}", lambda flag=flag: Word(in_child(lambda: cloned(flag))))
 say("76 setns", lambda: Word(in_child(lambda: call("setns", os.open("/proc/self/ns/uts", os.O_RDONLY), 0))))
-say("77 user namespace, then mount", lambda: Word(in_child(lambda: (call("unshare", 0x1002_0000), call("mount", b"x", b"/tmp", b"tmpfs", 0, None)) and None)))
+say(
+    "77 user namespace, then mount",
+    lambda: Word(
+        in_child(lambda: after(call("unshare", 0x1002_0000), "mount", b"x", b"/tmp", b"tmpfs", 0, None))
+    ),
+)
 for name, arguments in {
-    "mount": (b"none", b"/tmp", b"tmpfs", 0, None), "umount2": (b"/foxden-none", 0), "pivot_root": (b"/foxden-none", b"/foxden-none"),
-    "chroot": (b"/foxden-none",), "fsopen": (b"foxden-none", 0), "fsmount": (-1, 0, 0), "fsconfig": (-1, 0, 0, 0, 0),
-    "move_mount": (-1, b"foxden", -1, b"foxden", 0), "open_tree": (-1, b"foxden", 1), "fspick": (-1, b"foxden", 0),
+    "mount": (b"none", b"/tmp", b"tmpfs", 0, None),
+    "umount2": (b"/foxden-none", 0),
+    "pivot_root": (b"/foxden-none", b"/foxden-none"),
+    "chroot": (b"/foxden-none",),
+    "fsopen": (b"foxden-none", 0),
+    "fsmount": (-1, 0, 0),
+    "fsconfig": (-1, 0, 0, 0, 0),
+    "move_mount": (-1, b"foxden", -1, b"foxden", 0),
+    "open_tree": (-1, b"foxden", 1),
+    "fspick": (-1, b"foxden", 0),
     "mount_setattr": (-1, b"foxden", 0, ctypes.create_string_buffer(32), 32),
-}.items():  # fmt: skip
+}.items():
     say(f"78 {name}", lambda name=name, arguments=arguments: call(name, *arguments), harmful=name == "mount")
 say("79 io_uring_setup", lambda: os.close(call("io_uring_setup", 1, ctypes.create_string_buffer(120))))
 say("79 io_uring_enter", lambda: call("io_uring_enter", -1, 0, 0, 0, None, 0))
 say("79 io_uring_register", lambda: call("io_uring_register", -1, 0, None, 0))
 say("79 io_setup", lambda: call("io_setup", 1, ctypes.create_string_buffer(8)) and None)
 say("80 bpf", lambda: call("bpf", 0, ctypes.create_string_buffer(struct.pack("4I", 2, 4, 8, 1), 128), 128) and None)
-say("80 perf", lambda: call("perf_event_open", ctypes.create_string_buffer(struct.pack("IIQ", 1, 128, 0), 128), 0, -1, -1, 0) and None)
+say(
+    "80 perf",
+    lambda: (
+        call("perf_event_open", ctypes.create_string_buffer(struct.pack("IIQ", 1, 128, 0), 128), 0, -1, -1, 0) and None
+    ),
+)
 say("80 userfaultfd", lambda: os.close(call("userfaultfd", 1)))
 say("81 add_key", lambda: call("add_key", b"user", b"foxden-hostile", b"x", 1, -2) and None)
 say("81 keyctl", lambda: call("keyctl", 0, -3, 0) and None)
 say("81 request_key", lambda: call("request_key", b"user", b"foxden-hostile-none", None, 0) and None)
 for name, arguments in {
-    "kexec_load": (0, 0, None, 0), "kexec_file_load": (-1, -1, 0, None, 0), "init_module": (None, 0, b""), "finit_module": (-1, b"", 0),
-    "delete_module": (b"foxden-none", 0), "reboot": (0, 0, 0, None), "swapon": (b"/foxden-none", 0), "swapoff": (b"/foxden-none",),
-    "acct": (b"/foxden-none",), "quotactl": (0, None, 0, None), "settimeofday": (ctypes.create_string_buffer(b"\xff" * 16), None),
-    "clock_settime": (0, ctypes.create_string_buffer(b"\xff" * 16)), "sethostname": (None, 5), "setdomainname": (None, 5),
-    "syslog": (3, ctypes.create_string_buffer(8), 8), "uselib": (b"/foxden-none",), "lsm_set_self_attr": (0, None, 0, 0),
-}.items():  # fmt: skip
+    "kexec_load": (0, 0, None, 0),
+    "kexec_file_load": (-1, -1, 0, None, 0),
+    "init_module": (None, 0, b""),
+    "finit_module": (-1, b"", 0),
+    "delete_module": (b"foxden-none", 0),
+    "reboot": (0, 0, 0, None),
+    "swapon": (b"/foxden-none", 0),
+    "swapoff": (b"/foxden-none",),
+    "acct": (b"/foxden-none",),
+    "quotactl": (0, None, 0, None),
+    "settimeofday": (ctypes.create_string_buffer(b"\xff" * 16), None),
+    "clock_settime": (0, ctypes.create_string_buffer(b"\xff" * 16)),
+    "sethostname": (None, 5),
+    "setdomainname": (None, 5),
+    "syslog": (3, ctypes.create_string_buffer(8), 8),
+    "uselib": (b"/foxden-none",),
+    "lsm_set_self_attr": (0, None, 0, 0),
+}.items():
     say(f"83 {name}", lambda name=name, arguments=arguments: call(name, *arguments))
 say("83 vhangup", lambda: call("vhangup"), harmful=True)
 say("83 adjtimex", lambda: call("adjtimex", ctypes.create_string_buffer(struct.pack("I", 0x4000), 208)), harmful=True)
@@ -692,8 +947,11 @@ def own_filter(flags, action=0x7FFF_0000):
 
 say("84 own listener", lambda: Word(in_child(lambda: own_filter(8) and None)))
 say("84 own filter", lambda: Word(in_child(lambda: own_filter(0) and None)))
-say("84 own filter loosens", lambda: Word(in_child(lambda: (own_filter(0), call("fsopen", b"tmpfs", 0)) and None)))
-say("84 own tracing filter loosens", lambda: Word(in_child(lambda: (own_filter(0, 0x7FF0_0000), call("fsopen", b"tmpfs", 0)) and None)))
+say("84 own filter loosens", lambda: Word(in_child(lambda: after(own_filter(0), "fsopen", b"tmpfs", 0))))
+say(
+    "84 own tracing filter loosens",
+    lambda: Word(in_child(lambda: after(own_filter(0, 0x7FF0_0000), "fsopen", b"tmpfs", 0))),
+)
 say("84 strict mode", lambda: Word(in_child(prctl(22, 1))))
 
 
@@ -707,7 +965,11 @@ say("87 writable code", executable_memory)
 for name, number in {"TIOCLINUX": 0x541C, "TIOCCONS": 0x541D, "TIOCSETD": 0x5423}.items():
     say(f"89 {name}", lambda number=number: fcntl.ioctl(0, number, struct.pack("i", 2)), harmful=True)
 say("89 interface addresses", lambda: Word(interface_address(b"eth0")))
-say("89 raise an interface", lambda: fcntl.ioctl(socket.socket(socket.AF_INET, socket.SOCK_DGRAM), 0x8914, struct.pack("16sh14x", b"lo", 0)), harmful=True)
+say(
+    "89 raise an interface",
+    lambda: fcntl.ioctl(socket.socket(socket.AF_INET, socket.SOCK_DGRAM), 0x8914, struct.pack("16sh14x", b"lo", 0)),
+    harmful=True,
+)
 
 
 def interface_address(name):
@@ -726,13 +988,39 @@ def made(family, kind, protocol=0):
 
 
 SOCKETS = {
-    "raw": (2, 3, 1), "raw6": (10, 3, 58), "ping": (2, 2, 1), "packet": (17, 3, 0), "netfilter": (16, 3, 12),
-    "audit": (16, 3, 9), "uevent": (16, 3, 15), "generic": (16, 3, 16), "crypto": (16, 3, 21), "vsock": (40, 1, 0), "alg": (38, 5, 0),
-    "xdp": (44, 3, 0), "key": (15, 3, 2), "bluetooth": (31, 3, 1), "can": (29, 3, 1), "sctp": (2, 1, 132),
-    "mptcp": (2, 1, 262), "udplite": (2, 2, 136), "smc": (43, 1, 0), "tipc": (30, 1, 0), "rds": (21, 5, 0), "ax25": (3, 5, 0),
-    "x25": (9, 5, 0), "ppp": (24, 2, 0), "llc": (26, 1, 0), "iucv": (32, 1, 0), "rxrpc": (33, 2, 2), "phonet": (35, 2, 0),
-    "nfc": (39, 5, 0), "kcm": (41, 2, 0), "qipcrtr": (42, 2, 0), "unix datagram": (1, 2, 0),
-}  # fmt: skip
+    "raw": (2, 3, 1),
+    "raw6": (10, 3, 58),
+    "ping": (2, 2, 1),
+    "packet": (17, 3, 0),
+    "netfilter": (16, 3, 12),
+    "audit": (16, 3, 9),
+    "uevent": (16, 3, 15),
+    "generic": (16, 3, 16),
+    "crypto": (16, 3, 21),
+    "vsock": (40, 1, 0),
+    "alg": (38, 5, 0),
+    "xdp": (44, 3, 0),
+    "key": (15, 3, 2),
+    "bluetooth": (31, 3, 1),
+    "can": (29, 3, 1),
+    "sctp": (2, 1, 132),
+    "mptcp": (2, 1, 262),
+    "udplite": (2, 2, 136),
+    "smc": (43, 1, 0),
+    "tipc": (30, 1, 0),
+    "rds": (21, 5, 0),
+    "ax25": (3, 5, 0),
+    "x25": (9, 5, 0),
+    "ppp": (24, 2, 0),
+    "llc": (26, 1, 0),
+    "iucv": (32, 1, 0),
+    "rxrpc": (33, 2, 2),
+    "phonet": (35, 2, 0),
+    "nfc": (39, 5, 0),
+    "kcm": (41, 2, 0),
+    "qipcrtr": (42, 2, 0),
+    "unix datagram": (1, 2, 0),
+}
 for name, words in SOCKETS.items():
     say(f"108 {name}", made(*words))
 say("108 tcp", made(2, 1))
@@ -775,12 +1063,13 @@ def own_loopback(family, host, blocks=True):
                 sock.setblocking(blocks)
                 try:
                     sock.connect(server.getsockname()[:2])
-                except BlockingIOError as error:
-                    assert not blocks and error.errno == errno.EINPROGRESS
-                    import select
-
+                except BlockingIOError:
+                    if blocks:
+                        raise
                     select.select([], [sock], [], 5)
-                    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+                    failed = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                    if failed:
+                        raise OSError(failed, "connect") from None
                     sock.setblocking(True)
                 server.accept()[0].send(b"own")
                 return sock.recv(8).decode()
@@ -811,9 +1100,20 @@ say("109 elsewhere, v6", connected(socket.AF_INET6, "2001:db8::7", 80), harmful=
 say("109 elsewhere, mapped", connected(socket.AF_INET6, "::ffff:192.0.2.7", 80), harmful=True)
 say("109 metadata", connected(socket.AF_INET, "169.254.169.254", 80), harmful=True)
 say("109 elsewhere by datagram", connected(socket.AF_INET, "192.0.2.7", 53, socket.SOCK_DGRAM))
-say("109 send elsewhere", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("192.0.2.7", 9)) and None)
+say(
+    "109 send elsewhere",
+    lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("192.0.2.7", 9)) and None,
+)
 say("109 name", lambda: socket.getaddrinfo("foxden-hostile.invalid", 80) and None, harmful=True)
-say("109 end an association", lambda: call("connect" if False else (42 if X86 else 203), socket.socket(socket.AF_INET, socket.SOCK_DGRAM).detach(), ctypes.create_string_buffer(16), 16))
+say(
+    "109 end an association",
+    lambda: call(
+        42 if X86 else 203,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).detach(),
+        ctypes.create_string_buffer(16),
+        16,
+    ),
+)
 say("115 bind all addresses", lambda: socket.socket().bind(("0.0.0.0", 0)))
 say("115 bind a system port", lambda: socket.socket().bind(("0.0.0.0", 80)))
 
@@ -833,7 +1133,10 @@ def _():
     folder = os.open("/proc/self/fd", os.O_RDONLY)
     found = sorted(int(name) for name in os.listdir(folder) if int(name) > 2)
     os.close(folder)
-    return ",".join(f"{fd}={os.readlink(f'/proc/self/fd/{fd}')}" for fd in found if fd not in (folder, folder + 1)) or "none"
+    return (
+        ",".join(f"{fd}={os.readlink(f'/proc/self/fd/{fd}')}" for fd in found if fd not in (folder, folder + 1))
+        or "none"
+    )
 
 
 say("123 environment", lambda: ",".join(sorted(os.environ)))
