@@ -96,7 +96,9 @@ def test_private_places_are_empty_and_gone_afterwards() -> None:
 
 
 def test_names_of_users_and_hosts_are_found() -> None:
-    script = "whoami >&2; id -un; getent hosts localhost | tr -s ' '; hostname; test -w ~ && test ~ = $HOME && echo home"
+    script = (
+        "whoami >&2; id -un; getent hosts localhost | tr -s ' '; hostname; test -w ~ && test ~ = $HOME && echo home"
+    )
     done = shell(script)
     assert done.returncode == 0, done
     assert done.stdout.decode().split("\n", 1)[1] == "::1 localhost\nfoxden\nhome\n"
@@ -127,7 +129,9 @@ def test_git_commits_in_a_granted_project_and_its_hooks_are_protected(project: P
     for name, value in (("user.email", "a@example.org"), ("user.name", "A")):
         subprocess.run([*git, "config", name, value], check=True)
     options = ["--write", project, "--cwd", project]
-    fine(shell("echo a >a && git add a && git commit -qm first && git checkout -qb other && git log --oneline", options))
+    fine(
+        shell("echo a >a && git add a && git commit -qm first && git checkout -qb other && git log --oneline", options)
+    )
     assert subprocess.run([*git, "log", "--format=%s"], capture_output=True, check=True).stdout == b"first\n"
     config = (project / ".git/config").read_text()
     for act, name in (
@@ -139,7 +143,7 @@ def test_git_commits_in_a_granted_project_and_its_hooks_are_protected(project: P
     ):
         done = shell(act, options)
         assert done.returncode != 0, act
-        assert f"--unprotect {name}" in done.stderr.decode(), done
+        assert f"--unprotect '{name}'" in done.stderr.decode(), done
     assert (project / ".git/config").read_text() == config
     fine(shell("git config a.b c; echo x >.envrc", [*options, "--unprotect", ".git/config", "--unprotect", ".envrc"]))
     assert (project / ".envrc").read_text() == "x\n"
@@ -151,7 +155,8 @@ PYTHON_ACTS = {
     "subprocess": "import subprocess as s; print(s.run(['tr', 'a', 'b'], input=b'aa', capture_output=True).stdout)",
     "threads": "import threading as t\nx = []\nfor i in range(20): t.Thread(target=x.append, args=(i,)).start()\n"
     "while t.active_count() > 1: pass\nprint(sorted(x) == list(range(20)))",
-    "asyncio": "import asyncio\nasync def m():\n  p = await asyncio.create_subprocess_exec('cat', stdin=-1, stdout=-1)\n"
+    "asyncio": "import asyncio\nasync def m():\n"
+    "  p = await asyncio.create_subprocess_exec('cat', stdin=-1, stdout=-1)\n"
     "  print(await p.communicate(b'x'))\n  s = await asyncio.start_server(lambda r, w: w.close(), '127.0.0.1', 0)\n"
     "  r, w = await asyncio.open_connection(*s.sockets[0].getsockname()); print(await r.read()); w.close(); s.close()\n"
     "asyncio.run(m())",
@@ -167,14 +172,13 @@ PYTHON_ACTS = {
     "its own network": "import socket\ns = socket.create_server(('127.0.0.1', 0)); c = "
     "socket.create_connection(('localhost', s.getsockname()[1])); c.send(b'x'); print(s.accept()[0].recv(1))\n"
     "s = socket.create_server(('::1', 0), family=socket.AF_INET6); socket.create_connection(s.getsockname()[:2])\n"
-    "s = socket.socket(socket.AF_UNIX); s.bind('\\0name'); s.listen(); c = socket.socket(socket.AF_UNIX)\n"
-    "c.setblocking(False); c.connect('\\0name'); print(s.accept()[0] is not None)\n"
     "u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(('127.0.0.1', 0)); v = "
     "socket.socket(socket.AF_INET, socket.SOCK_DGRAM); v.connect(u.getsockname()); v.send(b'u'); print(u.recv(1))\n"
     "try: socket.create_connection(('127.0.0.1', 9))\nexcept ConnectionRefusedError: print('refused')",
     "zones": "import zoneinfo, datetime as d; print(d.datetime(2024, 7, 1, tzinfo=zoneinfo.ZoneInfo('UTC')))",
     "tls": "import ssl; print(ssl.create_default_context().cert_store_stats()['x509'] > 0)",
-    "mmap and shared memory": "from multiprocessing import shared_memory as s; m = s.SharedMemory(create=True, size=9); "
+    "mmap and shared memory": "from multiprocessing import shared_memory as s\n"
+    "m = s.SharedMemory(create=True, size=9); "
     "m.buf[0] = 7; n = s.SharedMemory(m.name); print(n.buf[0]); n.close(); m.close(); m.unlink()",
     "signals": "import signal, os; signal.signal(10, lambda *_: print('got')); os.kill(os.getpid(), 10); "
     "signal.setitimer(0, .01); signal.signal(14, lambda *_: print('alarm')); signal.pause()",
@@ -183,9 +187,11 @@ PYTHON_ACTS = {
 }
 PYTHON_SAID = {
     "subprocess": "b'bb'\n", "threads": "True\n", "asyncio": "(b'x', None)\nb''\n", "temporary files": "True\nFalse\n",
-    "rmtree": "False\n", "sockets": "b'1'\nTrue\n", "terminals": "b'x\\n' True\n", "zones": "2024-07-01 00:00:00+00:00\n",
-    "its own network": "b'x'\nTrue\nb'u'\nrefused\n",
-    "tls": "True\n", "mmap and shared memory": "7\n", "signals": "got\nalarm\n", "locks": "locked\n", "sendfile": "data",
+    "rmtree": "False\n",
+    "sockets": "b'1'\nTrue\n", "terminals": "b'x\\n' True\n", "zones": "2024-07-01 00:00:00+00:00\n",
+    "its own network": "b'x'\nb'u'\nrefused\n",
+    "tls": "True\n", "mmap and shared memory": "7\n", "signals": "got\nalarm\n", "locks": "locked\n",
+    "sendfile": "data",
 }  # fmt: skip
 
 
@@ -199,14 +205,16 @@ def test_multiprocessing_works_by_every_start_method(method: str, tmp_path: Path
     script = tmp_path / "job.py"
     script.write_text(
         "import multiprocessing as m\ndef twice(x): return 2 * x\n"
-        f"if __name__ == '__main__':\n  with m.get_context({method!r}).Pool(2) as pool: print(pool.map(twice, [1, 2]))\n"
+        "if __name__ == '__main__':\n"
+        f"  with m.get_context({method!r}).Pool(2) as pool: print(pool.map(twice, [1, 2]))\n"
     )
     assert fine(run([PYTHON, str(script)])) == "[2, 4]\n"
 
 
 def test_sqlite_with_a_write_ahead_log_works_where_it_may_write(project: Path) -> None:
     script = (
-        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); print(*c.execute('pragma journal_mode=wal').fetchone());"
+        "import sqlite3, sys\n"
+        "c = sqlite3.connect(sys.argv[1]); print(*c.execute('pragma journal_mode=wal').fetchone());"
         "c.execute('create table t(a)'); c.executemany('insert into t values(?)', [(i,) for i in range(1000)]);"
         "c.commit(); c.execute('pragma wal_checkpoint'); print(*c.execute('select sum(a) from t').fetchone())"
     )
@@ -221,14 +229,17 @@ def _wheel(folder: Path) -> Path:
         wheel.writestr("fx_sample.py", "def main():\n    print('sample works')\n")
         info = "fx_sample-1.0.dist-info"
         wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: fx-sample\nVersion: 1.0\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         wheel.writestr(f"{info}/entry_points.txt", "[console_scripts]\nfx-sample = fx_sample:main\n")
         wheel.writestr(f"{info}/RECORD", "")
     return path
 
 
 def test_a_virtual_environment_is_made_and_pip_installs_into_it(tmp_path: Path) -> None:
-    script = f"{PYTHON} -m venv ~/v && ~/v/bin/pip -q --disable-pip-version-check install --no-index \"$1\" && ~/v/bin/fx-sample"
+    pip = "~/v/bin/pip -q --disable-pip-version-check install --no-index"
+    script = f'{PYTHON} -m venv ~/v && {pip} "$1" && ~/v/bin/fx-sample'
     done = run(["bash", "-c", script, "bash", str(_wheel(tmp_path))], timeout_s=120)
     assert (done.returncode, done.stdout) == (0, b"sample works\n"), done
 
@@ -243,7 +254,17 @@ def test_the_unit_tests_of_a_real_project_pass() -> None:
     """foxden's own: parts of them that need nothing but Python."""
     options = [*OWN_PYTHON, "--read", CHECKOUT, "--cwd", CHECKOUT, "--env", "PYTHONDONTWRITEBYTECODE=1"]
     options += ["--env", "HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis"]
-    program = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit/model", "-k", "origins or ports or hops"]
+    program = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "tests/unit/model",
+        "-k",
+        "origins or ports or hops",
+    ]
     done = run(program, options, timeout_s=120)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     assert b" passed" in done.stdout
@@ -286,7 +307,8 @@ def test_node_runs_with_workers_promises_and_child_processes(tmp_path: Path) -> 
 
 JAVA = """public class A { public static void main(String[] a) throws Exception {
   long[] s = new long[1]; Thread[] t = new Thread[4];
-  for (int i = 0; i < 4; i++) { t[i] = new Thread(() -> { for (int j = 0; j < 2000000; j++) synchronized (s) { s[0]++; } });
+  for (int i = 0; i < 4; i++) {
+    t[i] = new Thread(() -> { for (int j = 0; j < 2000000; j++) synchronized (s) { s[0]++; } });
     t[i].start(); }
   for (Thread x : t) x.join();
   System.out.println(s[0]); } }
@@ -296,13 +318,14 @@ JAVA = """public class A { public static void main(String[] a) throws Exception 
 @needs_java
 def test_java_compiles_and_runs_with_threads(tmp_path: Path) -> None:
     (tmp_path / "A.java").write_text(JAVA)
-    done = run(["bash", "-c", "javac -d /tmp \"$1\" && java -cp /tmp A", "bash", str(tmp_path / "A.java")], timeout_s=120)
+    done = run(["bash", "-c", 'javac -d /tmp "$1" && java -cp /tmp A', "bash", str(tmp_path / "A.java")], timeout_s=120)
     assert fine(done) == "8000000\n"
 
 
 @needs_perl
 def test_perl_forks_and_pipes() -> None:
-    script = "$|=1; print `echo hi`; if (!fork) { exit 3 } wait; print $? >> 8, qq(\\n); open F, '|cat'; print F qq(piped\\n);"
+    script = "$|=1; print `echo hi`; if (!fork) { exit 3 } wait; print $? >> 8, qq(\\n);"
+    script += "open F, '|cat'; print F qq(piped\\n);"
     assert fine(run(["perl", "-e", script])) == "hi\n3\npiped\n"
 
 
@@ -327,7 +350,8 @@ def test_one_that_closes_every_descriptor_ends_with_its_own_code() -> None:
 
 
 def test_one_that_makes_a_session_and_groups_of_its_own_runs() -> None:
-    script = "import os; p = os.fork()\nif p == 0: os.setsid(); os._exit(os.getsid(0) == os.getpid())\nprint(os.wait()[1] >> 8)"
+    script = "import os; p = os.fork()\nif p == 0: os.setsid(); os._exit(os.getsid(0) == os.getpid())\n"
+    script += "print(os.wait()[1] >> 8)"
     assert fine(run([PYTHON, "-c", script])) == "1\n"
     assert shell("set -m; (sleep .1 & wait) & wait; echo done").stdout == b"done\n"
 
@@ -413,7 +437,11 @@ def test_a_file_named_on_the_command_line_is_readable_unless_that_is_turned_off(
     (tmp_path / "named").write_text("named\n")
     (tmp_path / "other").write_text("other\n")
     assert fine(run(["cat", "named"], cwd=tmp_path)) == "named\n"
-    for refused in (["sh", "-c", "cat other"], ["ls", str(tmp_path / "other") + "/.."], ["sh", "-c", "echo x >>$1", "sh", "named"]):
+    for refused in (
+        ["sh", "-c", "cat other"],
+        ["ls", str(tmp_path / "other") + "/.."],
+        ["sh", "-c", "echo x >>$1", "sh", "named"],
+    ):
         assert run(refused, cwd=tmp_path).returncode != 0, refused
     assert run(["cat", "named"], ["--no-designate"], cwd=tmp_path).returncode == 1
     assert (tmp_path / "named").read_text() == "named\n"
@@ -429,8 +457,18 @@ def test_what_is_granted_stands_in_the_place_of_what_is_private(tmp_path: Path) 
     assert shell("touch ~/new", ["--read", home], env=env).returncode == 1
     assert fine(shell("touch ~/new", ["--write", home], env=env)) == ""
     assert (home / "new").exists()
-    assert fine(run(["cat", "/etc/hosts"])) == "127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.1.1\tfoxden\n"
+    assert fine(shell("cat /etc/hosts")) == "127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.1.1\tfoxden\n"
     assert run(["cat", "/etc/hosts"], ["--read", "/etc"]).stdout == Path("/etc/hosts").read_bytes()
+
+
+def test_what_is_granted_through_a_link_has_both_names(project: Path, tmp_path: Path) -> None:
+    (project / "f").write_text("in it\n")
+    (tmp_path / "link").symlink_to(project)
+    for path in (tmp_path / "link" / "f", project / "f"):
+        assert fine(shell(f"cat {path}", ["--read", tmp_path / "link"])) == "in it\n"
+        assert fine(run(["cat", str(path)], ["--read", tmp_path / "link"])) == "in it\n"
+    fine(shell("echo new >link/g", ["--write", "link"], cwd=tmp_path))
+    assert (project / "g").read_text() == "new\n"
 
 
 def test_what_is_granted_for_reading_cannot_be_written(project: Path) -> None:

@@ -146,7 +146,7 @@ def _through_links(view: View, tree: str, names: tuple[str, ...]) -> Iterator[tu
         first, _, rest = name.strip("/").partition("/")
         rest_of.setdefault(first, []).append(rest)
     try:
-        folder = view.find(tree, follow=True, parent=False, who=_nobody)
+        folder = view.find(tree, follow=True, parent=False, who=_nobody, passes=lambda folder: True)
     except OSError:
         return
     try:
@@ -155,7 +155,9 @@ def _through_links(view: View, tree: str, names: tuple[str, ...]) -> Iterator[tu
         folder.close()
     for first in links:
         try:
-            place = view.find(f"{tree}/{first}", follow=True, parent=False, who=_nobody)
+            place = view.find(
+                f"{tree}/{first}", follow=True, parent=False, who=_nobody, passes=lambda folder: True
+            )
         except OSError:
             continue  # it leads nowhere in this view
         place.close()
