@@ -47,7 +47,7 @@ ROOMS = (
     Room(
         2,
         ("foxden.sandbox.rights", "foxden.sandbox.program", "foxden.sandbox.build", "foxden.sandbox.plan",
-         "foxden.sandbox.syscall*", "foxden.sandbox.constants"),  # fmt: skip
+         "foxden.sandbox.syscall*", "foxden.sandbox.constants"),
         pure=True,
     ),
     Room(2, ("foxden.sandbox.rights", "foxden.sandbox.paths", "foxden.sandbox.customise"), pure=True),
