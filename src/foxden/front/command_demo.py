@@ -62,7 +62,7 @@ def _show(
     colour, quiet = wants_colour(sys.stdout), settings.as_json
     if not quiet:
         say(f"nginx on 127.0.0.1:{site.port} serves {site.root}")
-        heading("Pages, each parsed by a process that can reach neither files nor network", colour)
+        heading("Pages, each parsed by a locked process of its site", colour)
     opened = _open_pages(den, site)
     if not quiet:
         demo_screen.pages(opened, colour)

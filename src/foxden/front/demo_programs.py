@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -69,7 +70,11 @@ def _last_words(done: Done) -> str:
     told = next((each.errno for each in done.violations if each.errno), "")
     if told:
         return os.strerror(getattr(errno, told))
-    said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    text = done.stderr.decode("utf-8", "replace").strip()
+    number = re.search(r"errno=(\d{1,4})$", text, re.MULTILINE)  # as openssl says it
+    if number:
+        return os.strerror(int(number[1]))
+    said = text.splitlines()
     return one_line(said[0].rpartition(": ")[2] if said else f"exit code {done.returncode}")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 import pytest
 
-from foxden.front import demo_acts, demo_screen
+from foxden.front import demo_acts, demo_programs, demo_screen
 from foxden.front.command_fetch import _ask
 from foxden.front.command_ps import duration, enforcement_cell, records, size, table
 from foxden.front.command_support import banner, verdict
@@ -24,7 +24,8 @@ from foxden.front.receivers import JsonReceiver, TerminalReceiver
 from foxden.launch.probes import PROBES
 from foxden.model.enforcement import Enforcement, LayerStatus, Status
 from foxden.model.process_types import BY_NAME, RemoteType
-from foxden.model.records import ProcessRecord
+from foxden.model.records import ProcessRecord, Violation
+from foxden.parent.programs import Done
 from foxden.parent.roster import DenRecord
 from foxden.parent.support import TypeReport
 
@@ -230,6 +231,31 @@ def test_one_act_that_is_not_refused_is_a_breach(what: str) -> None:
     found = demo_acts.verdict([outcome("web", REFUSED), outcome("file", what)])
     assert found["ok"] is False
     assert found["breaches"][0]["process"] == "file"
+
+
+def tried(worked: bool) -> demo_programs.Tried:
+    return demo_programs.Tried("an act", "what it got", "--read /x", worked)
+
+
+def test_hostile_program_that_works_is_a_breach_and_so_is_a_useful_one_that_does_not() -> None:
+    held = demo_programs.outcomes([tried(worked=False)], [tried(worked=True)])
+    assert [each.outcome for each in held] == [REFUSED, GRANTED]
+    assert demo_acts.verdict(held)["ok"] is True
+    for hostile, useful in ((True, True), (False, False)):
+        outcomes = demo_programs.outcomes([tried(worked=hostile)], [tried(worked=useful)])
+        assert demo_acts.verdict(outcomes)["ok"] is False
+
+
+def test_program_is_told_the_error_of_its_violation_or_its_own_last_words() -> None:
+    def words(stderr: bytes, *violations: Violation, limit: str = "") -> str:
+        return demo_programs._last_words(Done(("p",), 1, b"", stderr, violations, Enforcement(), limit=limit))
+
+    refused = Violation(time=0, pid=1, process_type="plugin", level=1, kind="file", operation="open", errno="EACCES")
+    assert words(b"sh: 1: cannot create /x: nonsense\n", refused) == "Permission denied"
+    assert words(b"cat: /x: No such file or directory\nmore\n") == "No such file or directory"
+    assert words(b"40C7:error:8000006F\nconnect:errno=111\n") == "Connection refused"
+    assert words(b"", limit="timeout") == "ended: timeout"
+    assert words(b"") == "exit code 1"
 
 
 def test_nothing_tried_is_nothing_held() -> None:
