@@ -429,8 +429,18 @@ def test_what_is_granted_stands_in_the_place_of_what_is_private(tmp_path: Path) 
     assert shell("touch ~/new", ["--read", home], env=env).returncode == 1
     assert fine(shell("touch ~/new", ["--write", home], env=env)) == ""
     assert (home / "new").exists()
-    assert fine(run(["cat", "/etc/hosts"])) == "127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.1.1\tfoxden\n"
+    assert fine(shell("cat /etc/hosts")) == "127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.1.1\tfoxden\n"
     assert run(["cat", "/etc/hosts"], ["--read", "/etc"]).stdout == Path("/etc/hosts").read_bytes()
+
+
+def test_what_is_granted_through_a_link_has_both_names(project: Path, tmp_path: Path) -> None:
+    (project / "f").write_text("in it\n")
+    (tmp_path / "link").symlink_to(project)
+    for path in (tmp_path / "link" / "f", project / "f"):
+        assert fine(shell(f"cat {path}", ["--read", tmp_path / "link"])) == "in it\n"
+        assert fine(run(["cat", str(path)], ["--read", tmp_path / "link"])) == "in it\n"
+    fine(shell("echo new >link/g", ["--write", "link"], cwd=tmp_path))
+    assert (project / "g").read_text() == "new\n"
 
 
 def test_what_is_granted_for_reading_cannot_be_written(project: Path) -> None:

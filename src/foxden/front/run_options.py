@@ -48,11 +48,12 @@ def _real(path: str) -> str | None:
     return os.path.realpath(path) if os.path.lexists(path) and os.path.exists(path) else None
 
 
-def _path(where: str, text: str) -> str:
-    """A path that is granted: from the current directory on, links followed."""
+def _path(where: str, text: str) -> tuple[str, str]:
+    """A path that is granted: from the current directory on, as it was written, and with links followed."""
     if not text:
         raise PolicyError(f"{where}: expected a path, got an empty word")
-    return checked_path(where, os.path.join(os.getcwd(), text), _real, follow=True)
+    named = os.path.join(os.getcwd(), text)
+    return os.path.normpath(named), checked_path(where, named, _real, follow=True)
 
 
 def _folder(where: str, text: str) -> str:
@@ -132,6 +133,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("--no-designate", "no_designate", "", None, "Grant no file for being named on the command line."),
 )  # fmt: skip
 BY_NAME: dict[str, Option] = {option.name: option for option in OPTIONS}
+_PATHS = ("read", "write")
 _GRANT_FIELDS = frozenset(Grants._fields)
 _QUICK = {"--json": "as_json", "--report": "report"}  # common options that the quick reader knows
 
@@ -187,6 +189,9 @@ def options_of(given: Mapping[str, Any], arguments: Sequence[str]) -> RunOptions
         for name, value in given.items()
         if name in _GRANT_FIELDS and value not in (None, ())
     }
+    links = [pair for name in _PATHS for pair in chosen.get(name, ()) if pair[0] != pair[1]]
+    chosen |= {name: tuple(real for _, real in chosen[name]) for name in _PATHS if name in chosen}
+    chosen["links"] = tuple(links)
     grants = Grants(**chosen)
     if given.get("policy"):
         grants = grants.over(read_grants(given["policy"]))

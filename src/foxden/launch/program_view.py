@@ -28,8 +28,9 @@ def view_for(
     """The plan of one program.  Raises: PolicyError where grants contradict each other."""
     user = caller()
     shown = _shown(base, grants, user.home)
-    named = _named(arguments, cwd, shown) if designate else ()
-    links = _links(tuple(path for path, _ in host_trees(base, user.home) if path != HOME))
+    given = {name: real for name, real in grants.links if lookup(shown, AbsPath(name)) == Access.NONE}
+    named = _named(arguments, cwd, shown, given) if designate else ()
+    links = {**_links(tuple(path for path, _ in host_trees(base, user.home) if path != HOME)), **given}
     return program_plan(base, grants, user, cwd=standing_in(cwd), named=named, links=links)
 
 
@@ -74,16 +75,27 @@ def _shown(base: ProgramBase, grants: Grants, home: str) -> PathRules:
     return PathRules.of(rules)
 
 
-def _named(arguments: Sequence[str], cwd: str, shown: PathRules) -> tuple[Named, ...]:
+def _named(
+    arguments: Sequence[str], cwd: str, shown: PathRules, links: Mapping[str, str]
+) -> tuple[Named, ...]:
     """Regular files that are whole arguments, and that are not there anyway."""
     found: dict[str, Named] = {}
     for place, argument in enumerate(arguments):
         if not argument or (place == 0 and "/" not in argument):
             continue  # the name of a program, looked for in the folders of PATH
         target = os.path.normpath(os.path.join(cwd, argument))
-        if lookup(shown, AbsPath(target)) == Access.NONE and _is_regular(target):
+        there = lookup(shown, AbsPath(_through(links, target)))
+        if there == Access.NONE and _is_regular(target):
             found[target] = Named(target, os.path.realpath(target))
     return tuple(found.values())
+
+
+def _through(links: Mapping[str, str], path: str) -> str:
+    """Where the program finds it, whose root has these links."""
+    for name, real in links.items():
+        if path == name or path.startswith(name + "/"):
+            return real + path[len(name) :]
+    return path
 
 
 def _is_regular(path: str) -> bool:

@@ -49,6 +49,7 @@ class Grants(NamedTuple):
     file_size: int | None = None  # bytes, of each file
     output: int | None = None  # bytes, on standard output and error together
     protect: tuple[str, ...] = ()  # names below what is written that may not change, beyond the usual ones
+    links: tuple[tuple[str, str], ...] = ()  # names of what is granted that lead there, as the caller wrote them
     unprotected: tuple[str, ...] = ()  # usual ones of those names that may change after all
 
     def over(self, below: Grants) -> Grants:
