@@ -6,11 +6,11 @@ import asyncio
 import inspect
 import sys
 
-from bench import broker, cold, executor, figures, ipc, launch, memory, network, soak, warm
+from bench import broker, cold, executor, figures, ipc, launch, memory, network, run, soak, warm
 
 _PARTS = {
     "launch": launch, "warm": warm, "broker": broker, "ipc": ipc, "network": network, "cold": cold, "memory": memory,
-    "executor": executor, "soak": soak,
+    "run": run, "executor": executor, "soak": soak,
 }  # fmt: skip
 
 

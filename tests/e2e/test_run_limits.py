@@ -121,10 +121,14 @@ def test_a_fork_bomb_is_contained() -> None:
 
 
 def test_a_file_may_not_grow_beyond_its_limit(tmp_path: Path) -> None:
-    done = run(["dd", "if=/dev/zero", f"of={tmp_path}/x", "bs=1M", "count=5"], ["--file-size", "2M", "--write", tmp_path])
+    done = run(
+        ["dd", "if=/dev/zero", f"of={tmp_path}/x", "bs=1M", "count=5"], ["--file-size", "2M", "--write", tmp_path]
+    )
     assert told(done, 153, "--file-size") == "limit: ended when a file grew beyond 2 MiB"
     assert (tmp_path / "x").stat().st_size == 2 * MIB
-    done = run(["dd", "if=/dev/zero", f"of={tmp_path}/y", "bs=1M", "count=2"], ["--file-size", "2M", "--write", tmp_path])
+    done = run(
+        ["dd", "if=/dev/zero", f"of={tmp_path}/y", "bs=1M", "count=2"], ["--file-size", "2M", "--write", tmp_path]
+    )
     assert done.returncode == 0
 
 

@@ -96,7 +96,9 @@ def test_private_places_are_empty_and_gone_afterwards() -> None:
 
 
 def test_names_of_users_and_hosts_are_found() -> None:
-    script = "whoami >&2; id -un; getent hosts localhost | tr -s ' '; hostname; test -w ~ && test ~ = $HOME && echo home"
+    script = (
+        "whoami >&2; id -un; getent hosts localhost | tr -s ' '; hostname; test -w ~ && test ~ = $HOME && echo home"
+    )
     done = shell(script)
     assert done.returncode == 0, done
     assert done.stdout.decode().split("\n", 1)[1] == "::1 localhost\nfoxden\nhome\n"
@@ -127,7 +129,9 @@ def test_git_commits_in_a_granted_project_and_its_hooks_are_protected(project: P
     for name, value in (("user.email", "a@example.org"), ("user.name", "A")):
         subprocess.run([*git, "config", name, value], check=True)
     options = ["--write", project, "--cwd", project]
-    fine(shell("echo a >a && git add a && git commit -qm first && git checkout -qb other && git log --oneline", options))
+    fine(
+        shell("echo a >a && git add a && git commit -qm first && git checkout -qb other && git log --oneline", options)
+    )
     assert subprocess.run([*git, "log", "--format=%s"], capture_output=True, check=True).stdout == b"first\n"
     config = (project / ".git/config").read_text()
     for act, name in (
@@ -221,14 +225,16 @@ def _wheel(folder: Path) -> Path:
         wheel.writestr("fx_sample.py", "def main():\n    print('sample works')\n")
         info = "fx_sample-1.0.dist-info"
         wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: fx-sample\nVersion: 1.0\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         wheel.writestr(f"{info}/entry_points.txt", "[console_scripts]\nfx-sample = fx_sample:main\n")
         wheel.writestr(f"{info}/RECORD", "")
     return path
 
 
 def test_a_virtual_environment_is_made_and_pip_installs_into_it(tmp_path: Path) -> None:
-    script = f"{PYTHON} -m venv ~/v && ~/v/bin/pip -q --disable-pip-version-check install --no-index \"$1\" && ~/v/bin/fx-sample"
+    script = f'{PYTHON} -m venv ~/v && ~/v/bin/pip -q --disable-pip-version-check install --no-index "$1" && ~/v/bin/fx-sample'
     done = run(["bash", "-c", script, "bash", str(_wheel(tmp_path))], timeout_s=120)
     assert (done.returncode, done.stdout) == (0, b"sample works\n"), done
 
@@ -243,7 +249,17 @@ def test_the_unit_tests_of_a_real_project_pass() -> None:
     """foxden's own: parts of them that need nothing but Python."""
     options = [*OWN_PYTHON, "--read", CHECKOUT, "--cwd", CHECKOUT, "--env", "PYTHONDONTWRITEBYTECODE=1"]
     options += ["--env", "HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis"]
-    program = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit/model", "-k", "origins or ports or hops"]
+    program = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "tests/unit/model",
+        "-k",
+        "origins or ports or hops",
+    ]
     done = run(program, options, timeout_s=120)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     assert b" passed" in done.stdout
@@ -296,7 +312,7 @@ JAVA = """public class A { public static void main(String[] a) throws Exception 
 @needs_java
 def test_java_compiles_and_runs_with_threads(tmp_path: Path) -> None:
     (tmp_path / "A.java").write_text(JAVA)
-    done = run(["bash", "-c", "javac -d /tmp \"$1\" && java -cp /tmp A", "bash", str(tmp_path / "A.java")], timeout_s=120)
+    done = run(["bash", "-c", 'javac -d /tmp "$1" && java -cp /tmp A', "bash", str(tmp_path / "A.java")], timeout_s=120)
     assert fine(done) == "8000000\n"
 
 
@@ -413,7 +429,11 @@ def test_a_file_named_on_the_command_line_is_readable_unless_that_is_turned_off(
     (tmp_path / "named").write_text("named\n")
     (tmp_path / "other").write_text("other\n")
     assert fine(run(["cat", "named"], cwd=tmp_path)) == "named\n"
-    for refused in (["sh", "-c", "cat other"], ["ls", str(tmp_path / "other") + "/.."], ["sh", "-c", "echo x >>$1", "sh", "named"]):
+    for refused in (
+        ["sh", "-c", "cat other"],
+        ["ls", str(tmp_path / "other") + "/.."],
+        ["sh", "-c", "echo x >>$1", "sh", "named"],
+    ):
         assert run(refused, cwd=tmp_path).returncode != 0, refused
     assert run(["cat", "named"], ["--no-designate"], cwd=tmp_path).returncode == 1
     assert (tmp_path / "named").read_text() == "named\n"

@@ -74,7 +74,11 @@ def test_both_streams_may_be_one() -> None:
 def test_closed_streams_are_dev_null_and_no_other_file(closed: str, tmp_path: Path) -> None:
     command = " ".join(f"'{word}'" for word in words(["sh", "-c", "cat; echo out; echo err >&2; exit 3"]))
     done = subprocess.run(
-        ["sh", "-c", f"{command} {closed}"], env=environment(), stdin=subprocess.DEVNULL, capture_output=True, check=False
+        ["sh", "-c", f"{command} {closed}"],
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
     )
     assert done.returncode == 3
     assert done.stdout == (b"" if ">&-" in closed.replace("2>&-", "") else b"out\n")
@@ -115,7 +119,12 @@ if {foxden} false; then echo wrong; else echo else; fi
 """
     (tmp_path / "in").write_text("aa\n")
     done = subprocess.run(
-        ["bash", "-c", script], env=environment(), stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
+        ["bash", "-c", script],
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=False,
     )
     assert done.stdout.decode() == (
         "in-substitution\nitem1\nitem2\nitem3\nitem4\n5\nsurvived\nbb\nelse\n"
@@ -264,7 +273,12 @@ def test_fifty_runs_leave_no_process_mount_or_file(tmp_path: Path) -> None:
         return mounts, folders, children
 
     before = state()
-    loop = "for i in $(seq 50); do \"$@\" || exit 1; done"
-    done = subprocess.run(["bash", "-c", loop, "bash", *words(["true"])], env=environment({"TMPDIR": str(tmp_path)}), capture_output=True, check=False)
+    loop = 'for i in $(seq 50); do "$@" || exit 1; done'
+    done = subprocess.run(
+        ["bash", "-c", loop, "bash", *words(["true"])],
+        env=environment({"TMPDIR": str(tmp_path)}),
+        capture_output=True,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, b"")
     assert state() == before

@@ -28,9 +28,9 @@ def policy_of(rules: Iterable[tuple[str, int]], *, explain: bool = False) -> Res
     return replace(policy, files=given, origins=origins)
 
 
-def _is_base(policy: ResolvedPolicy, path: AbsPath, access: Access) -> bool:
+def _is_base(policy: ResolvedPolicy, path: str, access: Access) -> bool:
     """Its own sockets, which sandbox/program adds in private folders, are of the policy too."""
-    base = policy.files.by_path.get(path)
+    base = policy.files.by_path.get(AbsPath(path))
     return base is not None and base | Access.CONNECT == access | Access.CONNECT
 
 

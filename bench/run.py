@@ -1,0 +1,90 @@
+"""`foxden run`: from a shell to the end of a program that does nothing; and what a sandbox costs while programs work."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.figures import Figure, interleaved, median
+
+_ROUNDS = 20
+_LONG_ROUNDS = 3
+_PIPELINES = "for i in $(seq 1000); do echo $i | tr 1 2 | cat >/dev/null; done"
+_CHECKOUT = Path(__file__).resolve().parents[1]
+_BWRAP = [
+    "bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib",
+    "--symlink", "usr/lib64", "/lib64", "--symlink", "usr/bin", "/bin", "--proc", "/proc", "--dev", "/dev",
+    "--tmpfs", "/tmp", "/bin/true",
+]  # fmt: skip
+
+
+def measure() -> list[Figure]:
+    return [*_cold(), *_pipelines(), *_suite()]
+
+
+def _cold() -> list[Figure]:
+    taken = interleaved(
+        {
+            "foxden": lambda: _run(_foxden("/bin/true")),
+            "bwrap": lambda: _run(_BWRAP),
+            "python": lambda: _run([sys.executable, "-c", ""]),
+        },
+        _ROUNDS,
+    )
+    ours, bwrap, python = (median(taken[name]) * 1e3 for name in ("foxden", "bwrap", "python"))
+    return [
+        Figure(
+            "foxden run -- /bin/true, cold", ours, "ms", against=f"bwrap {bwrap:.0f} ms, python -c '' {python:.0f} ms"
+        ),
+        Figure("the same, beyond bwrap and a bare python together", ours - bwrap - python, "ms", 60.0, against="aim"),
+    ]
+
+
+def _pipelines() -> list[Figure]:
+    shell = ["bash", "-c", _PIPELINES]
+    taken = interleaved({"inside": lambda: _run(_foxden(*shell)), "outside": lambda: _run(shell)}, _LONG_ROUNDS)
+    inside, outside = median(taken["inside"]), median(taken["outside"])
+    return [Figure("1000 pipelines of three / unsandboxed", inside / outside, "x", 1.15, against=f"{outside:.1f} s")]
+
+
+def _suite() -> list[Figure]:
+    """foxden's own tests of origins, ports and hops, by pytest: reading, importing, computing."""
+    program = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "tests/unit/model",
+        "-k",
+        "origins or hops",
+    ]
+    reads = (sys.prefix, os.path.realpath(sys.prefix), sys.base_prefix, str(_CHECKOUT))
+    options = [word for path in reads for word in ("--read", path)]
+    options += ["--cwd", str(_CHECKOUT), "--env", "HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis"]
+    outside = {**_environment(), "HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis"}
+    taken = interleaved(
+        {
+            "inside": lambda: _run(_foxden(*program, options=options)),
+            "outside": lambda: subprocess.run(program, cwd=_CHECKOUT, env=outside, check=True, capture_output=True),
+        },
+        _LONG_ROUNDS,
+    )
+    inside, bare = median(taken["inside"]), median(taken["outside"])
+    return [Figure("a project's test suite / unsandboxed", inside / bare, "x", 1.15, against=f"{bare:.1f} s")]
+
+
+def _foxden(*program: str, options: list[str] | None = None) -> list[str]:
+    return [sys.executable, "-m", "foxden", "run", *(options or []), "--", *program]
+
+
+def _environment() -> dict[str, str]:
+    """With bytecode kept, as of an installed package."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
+def _run(words: list[str]) -> None:
+    subprocess.run(words, env=_environment(), stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=300)
