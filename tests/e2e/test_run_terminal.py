@@ -39,8 +39,8 @@ def test_the_program_has_a_terminal_of_its_own_as_large_as_the_users(terminal: S
 
 
 def test_a_new_size_is_told_to_the_program(terminal: Screen) -> None:
-    terminal.line("clear; fx -- sh -c 'trap \"stty size; exit\" WINCH; echo up; while :; do sleep .1; done'")
-    terminal.wait_line("up")
+    terminal.line("clear; fx -- sh -c 'trap \"stty size; exit\" WINCH; echo u\\p; while :; do sleep .1; done'")
+    terminal.wait("up")
     terminal.resize(90, 25)
     terminal.wait("25 90")
 
@@ -51,47 +51,47 @@ def test_colours_pass(terminal: Screen) -> None:
 
 
 def test_ctrl_c_ends_the_program_and_ctrl_d_its_input(terminal: Screen) -> None:
-    terminal.line("clear; fx -- sh -c 'echo up; exec cat'; echo rc=$?")
-    terminal.wait_line("up")
+    terminal.line("clear; fx -- sh -c 'echo u\\p; exec cat'; echo rc=$?")
+    terminal.wait("up")
     terminal.line("typed")
     terminal.wait("typed\ntyped")
     terminal.keys("C-c")
-    terminal.wait_line("rc=130")
-    terminal.line("clear; fx -- sh -c 'echo up; cat; exit 3'; echo rc=$?")
-    terminal.wait_line("up")
+    terminal.wait("rc=130")
+    terminal.line("clear; fx -- sh -c 'echo u\\p; cat; exit 3'; echo rc=$?")
+    terminal.wait("up")
     terminal.keys("C-d")
-    terminal.wait_line("rc=3")
+    terminal.wait("rc=3")
 
 
 def test_ctrl_z_stops_the_job_and_fg_and_bg_continue_it(terminal: Screen) -> None:
-    terminal.line("clear; fx -- sh -c 'echo up; sleep 1; echo slept; read x; echo got $x'; echo rc=$?")
-    terminal.wait_line("up")
+    terminal.line("clear; fx -- sh -c 'echo u\\p; sleep 1; echo s\\lept; read x; echo got $x'; echo rc=$?")
+    terminal.wait("up")
     terminal.keys("C-z")
     terminal.wait("Stopped")
     terminal.line("stty -a | grep -o ' icanon'; jobs | grep -c Stopped")
     terminal.wait(" icanon\n1")
     terminal.line("clear; fg")
-    terminal.wait_line("slept")
+    terminal.wait("slept")
     terminal.line("word")
-    terminal.wait_line("got word")
-    terminal.line("clear; fx -- sh -c 'echo up; sleep 1; echo slept'")
-    terminal.wait_line("up")
+    terminal.wait("got word")
+    terminal.line("clear; fx -- sh -c 'echo u\\p; sleep 1; echo s\\lept'")
+    terminal.wait("up")
     terminal.keys("C-z")
     terminal.wait("Stopped")
     terminal.line("clear; bg")
-    terminal.wait_line("slept")
+    terminal.wait("slept")
 
 
 def test_a_background_job_stops_when_it_wants_to_read(terminal: Screen) -> None:
-    terminal.line("clear; fx -- sh -c 'echo up; read x; echo got $x' &")
-    terminal.wait_line("up")
+    terminal.line("clear; fx -- sh -c 'echo u\\p; read x; echo got $x' &")
+    terminal.wait("up")
     terminal.line("sleep .5")
     terminal.line("jobs")
     terminal.wait("Stopped")
     terminal.line("clear; fg")
     terminal.wait("fx -- sh")
     terminal.line("word")
-    terminal.wait_line("got word")
+    terminal.wait("got word")
 
 
 def test_an_interactive_shell_inside_has_job_control(terminal: Screen) -> None:
@@ -107,7 +107,7 @@ def test_an_interactive_shell_inside_has_job_control(terminal: Screen) -> None:
     terminal.keys("C-c")
     terminal.line("echo inside $?; exit 5")
     terminal.wait("inside 130")
-    terminal.wait_line("rc=5")
+    terminal.wait("rc=5")
     assert_gone("sleep\x0096.4")
 
 
@@ -141,17 +141,17 @@ def test_python_reads_lines_and_passwords_from_the_terminal(terminal: Screen) ->
 @pytest.mark.parametrize("typed", ["read x </dev/tty; echo got $x", "read x; echo got $x"])
 def test_half_a_terminal_is_enough(terminal: Screen, typed: str) -> None:
     """Standard output is a pipe; the keyboard is taken when the program wants it."""
-    terminal.line(f"clear; fx -- sh -c 'test -t 1 || echo pipe; {typed}' | cat")
-    terminal.wait_line("pipe")
+    terminal.line(f"clear; fx -- sh -c 'test -t 1 || echo p\\ipe; {typed}' | cat")
+    terminal.wait("pipe")
     terminal.line("word")
-    terminal.wait_line("got word")
+    terminal.wait("got word")
 
 
 def test_input_from_a_file_leaves_the_screen_a_terminal(terminal: Screen) -> None:
     terminal.line("clear; fx -- sh -c 'test -t 1 && echo screen; tail -1; read x </dev/tty; echo got $x' <lines")
     terminal.wait("screen\nline 500")
     terminal.line("word")
-    terminal.wait_line("got word")
+    terminal.wait("got word")
 
 
 def test_a_pager_behind_it_keeps_the_keyboard(terminal: Screen) -> None:
@@ -166,8 +166,8 @@ def test_a_pager_behind_it_keeps_the_keyboard(terminal: Screen) -> None:
 
 
 def test_ctrl_z_and_ctrl_c_reach_a_program_whose_output_is_a_pipe(terminal: Screen) -> None:
-    terminal.line("clear; fx -- sh -c 'echo up; sleep 96.43' | cat; echo rc=${PIPESTATUS[0]}")
-    terminal.wait_line("up")
+    terminal.line("clear; fx -- sh -c 'echo u\\p; sleep 96.43' | cat; echo rc=${PIPESTATUS[0]}")
+    terminal.wait("up")
     terminal.keys("C-z")
     terminal.wait("Stopped")
     terminal.line("clear; fg")
@@ -186,8 +186,8 @@ def test_the_terminal_is_given_back_however_it_ends(terminal: Screen, options: s
 
 
 def test_a_terminal_that_goes_away_ends_the_program(terminal: Screen) -> None:
-    terminal.line("clear; fx -- sh -c 'echo up; sleep 96.44'")
-    terminal.wait_line("up")
+    terminal.line("clear; fx -- sh -c 'echo u\\p; sleep 96.44'")
+    terminal.wait("up")
     terminal.end()
     assert_gone("sleep\x0096.44")
 

@@ -46,13 +46,6 @@ class Screen:
             time.sleep(0.03)
         return shown
 
-    def wait_line(self, wanted: str) -> None:
-        """Until it shows this as a whole line: not as a part of the command that was typed."""
-        deadline = time.monotonic() + _WAIT_S
-        while wanted not in (shown := self.text()).splitlines():
-            assert time.monotonic() < deadline, f"expected a line {wanted!r} on the screen:\n{shown}"
-            time.sleep(0.03)
-
     def resize(self, columns: int, rows: int) -> None:
         self._run("resize-window", "-x", str(columns), "-y", str(rows))
 

@@ -62,6 +62,10 @@ class Relay:
             if self._saved is None:
                 self._saved = termios.tcgetattr(self.keyboard)
             tty.setraw(self.keyboard, termios.TCSADRAIN)
+            if not os.isatty(1):  # others of a pipeline write there, who know nothing of raw terminals
+                raw = termios.tcgetattr(self.keyboard)
+                raw[1] = self._saved[1]
+                termios.tcsetattr(self.keyboard, termios.TCSADRAIN, raw)
         self.copy_size()
         return self._saved is not None
 
