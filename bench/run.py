@@ -1,4 +1,4 @@
-"""`foxden run`: from a shell to the end of a program that does nothing; and what a sandbox costs while programs work."""
+"""`foxden run`: from a shell to the end of a program that does nothing; what a sandbox costs while programs work."""
 
 from __future__ import annotations
 

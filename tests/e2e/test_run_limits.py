@@ -68,7 +68,12 @@ def test_cpu_time_counts_all_processes_together() -> None:
 
 # --- memory -------------------------------------------------------------------------------------------------------
 
-_MANY = "import os, time\nfor i in range(5):\n  if not os.fork():\n    x = bytearray(60 << 20); time.sleep(61)\ntime.sleep(61)"
+_MANY = """import os, time
+for i in range(5):
+  if not os.fork():
+    x = bytearray(60 << 20); time.sleep(61)
+time.sleep(61)
+"""
 
 
 def test_memory_of_one_process_is_refused_by_the_kernel() -> None:
@@ -136,7 +141,8 @@ def test_private_folders_are_full_before_the_machine_is() -> None:
     done = shell("dd if=/dev/zero of=/tmp/x bs=1M count=100", ["--memory", "50M"])
     assert done.returncode == 1
     assert b"No space left on device" in done.stderr
-    script = "import os\ntry:\n  for i in range(100000): os.close(os.open(f'/tmp/{i}', os.O_CREAT))\nexcept OSError as e: print(e.errno)"
+    script = "import os\ntry:\n  for i in range(100000): os.close(os.open(f'/tmp/{i}', os.O_CREAT))\n"
+    script += "except OSError as e: print(e.errno)"
     assert run([PYTHON, "-c", script]).stdout == b"28\n"
 
 
@@ -193,7 +199,7 @@ def test_a_group_whose_limits_are_not_to_be_had_is_not_left_behind() -> None:
     if "memory" in Path(top, "cgroup.controllers").read_text().split():
         pytest.skip("missing: a v2 hierarchy without controllers")
     before = set(os.listdir(top))
-    with pytest.raises(OSError, match="memory.max"):
+    with pytest.raises(OSError, match=r"memory\.max"):
         cgroup.Group.make(top, memory=MIB)
     assert set(os.listdir(top)) == before
 
