@@ -30,9 +30,12 @@ from tests.support.loopback import count_fds, packet
 from foxden.errors import BadMessage
 from foxden.ipc.actor import Actor, ActorTree, Why
 from foxden.ipc.codec import HEADER_SIZE, Kind, describe, encode
-from foxden.ipc.fields import Endpoint, RegularFile
+from foxden.ipc.fields import Endpoint, Listener, RegularFile, StackPipe
 from foxden.ipc.memory import make_memory
 from foxden.ipc.schema import Message, Protocol, Reply, Side
+from foxden.model.process_types import BY_NAME
+from foxden.parent.hosts import ChildHost, State
+from foxden.protocols.broker import PBroker
 from foxden.protocols.content import PDocument
 from foxden.protocols.forkserver import PForkServer, PStarter
 from foxden.protocols.network import Access, NetworkSettings, PBackgroundData, PHttpTransaction, PSocketProcess
@@ -54,6 +57,8 @@ COVERED = {
     "ContentParent": "content",
     "DocumentParent": "content",
     "DocumentChannelParent": "content",
+    "BrokerParent": "broker",
+    "ProgramParent": "program",
     "UnitTestParent": "unit test",
     "TestActorParent": "unit test",
     "TestLeafParent": "unit test",
@@ -104,8 +109,6 @@ def _wait_for(actor: Actor, *messages: Message) -> None:
 
 def _hosted(root: Any, name: str) -> ActorTree:
     """A root of the parent with the real host of a child that was never forked."""
-    from foxden.model.process_types import BY_NAME
-    from foxden.parent.hosts import ChildHost, State
 
     host = ChildHost(7, BY_NAME[name], None, root, level=1)
     host.state = State.LAUNCHING
@@ -141,6 +144,36 @@ def reader_world() -> World:
         made = packet(0, PBackgroundData.number, Kind.CONSTRUCT, [1, 0], serial=actor_id, descriptors=1)
         tree.receive(memoryview(made), [make_memory(b"x" * size).detach()])
     return World(tree)
+
+
+def broker_world() -> World:
+    """It was given two children, one of which asks; whoever made the den says no."""
+    from foxden.parent.broker import BrokerParent, Brokers
+    from foxden.parent.prefs import Prefs
+    from foxden.parent.processes import ProcessManager
+
+    processes = ProcessManager.__new__(ProcessManager)  # never asked: the broker is there
+    brokers = Brokers(processes, Prefs())
+    brokers.ask = lambda record: False
+    tree = _hosted(BrokerParent(brokers), "broker")
+    brokers._host = tree.root.host
+    for child_id in (1, 2):
+        listener = strategies.make_descriptor(Listener)
+        brokers.attach(_a_child(child_id), listener, strategies.make_descriptor(StackPipe))
+    _wait_for(tree.root, PBroker.SetRules(child_id=1, rules=()))
+    return World(tree)
+
+
+def _a_child(child_id: int) -> ChildHost:
+    from foxden.parent.runtime import IdleParent
+
+    return ChildHost(child_id, BY_NAME["utility"], None, IdleParent(), level=1)
+
+
+def program_world() -> World:
+    from foxden.parent.programs import ProgramParent
+
+    return World(_hosted(ProgramParent(), "plugin"))
 
 
 def content_world() -> World:
@@ -200,6 +233,9 @@ def socket_process_world() -> World:
         query = staticmethod(lambda host: ())  # no name exists, so nothing is dialled
 
         def recv_launch(self, message: PChildProcess.Launch) -> None:
+            """launch/child_main's."""
+
+        def recv_prepare(self, message: PChildProcess.Prepare) -> None:
             """launch/child_main's."""
 
         def recv_shutdown(self, message: PChildProcess.Shutdown) -> None:
@@ -267,6 +303,8 @@ WORLDS: dict[str, Callable[[], World]] = {
     "reader": reader_world,
     "content": content_world,
     "unit test": unit_test_world,
+    "broker": broker_world,
+    "program": program_world,
     "starter": starter_world,
     "launcher": launcher_world,
     "socket process": socket_process_world,
@@ -369,6 +407,7 @@ def test_receiver_refuses_what_is_wrong_by_name_and_fails_with_nothing_else(worl
         fuzz(world, TOTAL_S / len(WORLDS))
         await asyncio.sleep(0.01)
 
+    strategies.make_descriptor(Listener).close()  # the first is kept for all that follow
     before = count_fds()
     try:
         asyncio.run(main())

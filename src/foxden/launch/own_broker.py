@@ -89,7 +89,7 @@ class OwnBroker:
             return True
         try:
             self._take(_decoder.decode(packet))
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self.failed = True
             os.kill(self._pid, signal.SIGKILL)  # it reads hostile memory all day: it may have been taken over
             return False

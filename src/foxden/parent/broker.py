@@ -35,6 +35,8 @@ from foxden.parent.processes import ProcessManager
 from foxden.protocols.broker import PBroker, Protected, Rule
 from foxden.sandbox.paths import AbsPath, Access, FileRule, PathRules
 
+_ASKED_MAX = 64  # what is asked beyond that is refused: a broker that was taken over must not fill us with threads
+
 
 @dataclass(frozen=True, slots=True)
 class AskRecord:
@@ -110,6 +112,7 @@ class Brokers:
         self.on_act: list[Callable[[int, PBroker.OnAct], None]] = []
         self.on_detached: list[Callable[[PBroker.OnDetached], None]] = []
         self.ask: Callable[[AskRecord], bool] | None = None
+        self._asked = 0  # questions that wait for an answer, each on a thread
 
     # ---- children
 
@@ -296,7 +299,7 @@ class Brokers:
     def asked(self, root: BrokerParent, message: PBroker.OnAsk) -> None:
         """Ask whoever made the den, on a thread: it may take its time, and wait for a human."""
         attached, ask = self._attached.get(message.child_id), self.ask
-        if attached is None or ask is None:
+        if attached is None or ask is None or self._asked >= _ASKED_MAX:
             root.send(PBroker.Answer(token=message.token, allow=False))
             return
         record = AskRecord(
@@ -311,8 +314,10 @@ class Brokers:
         loop = asyncio.get_running_loop()
 
         def answer(allow: bool) -> None:
+            self._asked -= 1
             root.send(PBroker.Answer(token=message.token, allow=allow))
 
+        self._asked += 1
         # A thread of its own, which ends with the interpreter if it must: an answer may never come.  The broker
         # says no when the time is over.
         threading.Thread(target=_ask, args=(ask, record, loop, answer), name="foxden-ask", daemon=True).start()
