@@ -35,5 +35,7 @@ def _is_base(policy: ResolvedPolicy, path: str, access: Access) -> bool:
 
 
 def _granted(path: str, access: Access) -> str:
+    if access & Access.DENY:
+        return f'policy file: files "{path}" = "deny"'
     option = "--write" if access & Access.WRITE else "--read"
     return f"granted: {option} {path}"

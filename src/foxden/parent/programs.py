@@ -204,7 +204,8 @@ class Programs:
 
     def exceeded(self, host: ChildHost, limit: str, value: int) -> None:
         """A limit that this side keeps has ended it."""
-        self._denials.limit(host, limit, rule=f"ended at {value}", hint=f"{limit.replace('-', '_')}= gives it more")
+        words = {"memory": f"at {value} bytes", "timeout": "after its time"}.get(limit, f"at {value}")
+        self._denials.limit(host, limit, rule=f"ended {words}", hint=f"{limit.replace('-', '_')}= gives it more")
 
 
 def _nothing() -> int:

@@ -27,7 +27,7 @@ class Bind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Mount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Something in a program's root that is not the host's."""
 
-    what: Literal["tmpfs", "proc", "terminals", "device", "link", "text", "folder"]
+    what: Literal["tmpfs", "proc", "terminals", "device", "link", "text", "folder", "hidden"]
     target: PlanPath  # absolute, in the child
     source: Annotated[str, msgspec.Meta(max_length=4096)] = ""  # device: the host's node; link: where it leads
     content: Annotated[bytes, msgspec.Meta(max_length=65_536)] = b""  # of a text

@@ -11,6 +11,7 @@ import ctypes
 import fcntl
 import os
 import socket
+import stat
 import struct
 from collections.abc import Callable
 
@@ -82,6 +83,32 @@ def _folder(mount: Mount, place: str) -> None:
         os.makedirs(place, 0o755)
 
 
+_NOTHING = ".foxden-nothing"  # an empty file that nobody may read, in the root
+_ATTRS_OF_NOTHING = _ATTR_RDONLY | _ATTR_NOSUID | _ATTR_NOEXEC
+
+
+def _hidden(mount: Mount, place: str) -> None:
+    """Put nothing over what is there.  Where nothing is there is nothing to hide; the broker lets none be made."""
+    try:
+        is_folder = stat.S_ISDIR(os.stat(place, follow_symlinks=False).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if is_folder:
+        linux.syscall(
+            "mount", b"tmpfs", os.fsencode(place), b"tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC,
+            b"size=4k,nr_inodes=1,mode=0",
+        )  # fmt: skip
+        linux.set_mount_attributes(_AT_FDCWD, os.fsencode(place), 0, _ATTRS_OF_NOTHING)
+        return
+    os.close(os.open(_NOTHING, os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC, 0))
+    nothing = linux.syscall("open_tree", _AT_FDCWD, os.fsencode(_NOTHING), _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC)
+    try:
+        linux.set_mount_attributes(nothing, b"", _AT_EMPTY_PATH, _ATTRS_OF_NOTHING)
+        linux.syscall("move_mount", nothing, b"", _AT_FDCWD, os.fsencode(place), _MOVE_MOUNT_F_EMPTY_PATH)
+    finally:
+        os.close(nothing)
+
+
 _MAKERS: dict[str, Callable[[Mount, str], None]] = {
     "tmpfs": _tmpfs,
     "proc": _proc,
@@ -90,6 +117,7 @@ _MAKERS: dict[str, Callable[[Mount, str], None]] = {
     "link": _link,
     "text": _text,
     "folder": _folder,
+    "hidden": _hidden,
 }
 
 

@@ -135,7 +135,7 @@ def program_plan(
     sandbox = msgspec.structs.replace(
         base.plan,
         binds=tuple(shown),
-        mounts=(*mounts, *_link_mounts(links, given), Mount("folder", cwd)),
+        mounts=(*mounts, *_link_mounts(links, given), Mount("folder", cwd), *_hidden(granted, given)),
         landlock=msgspec.structs.replace(
             landlock, rules=tuple(LandlockRule(path, landlock_rights(Access(bits))) for path, bits in rules)
         ),
@@ -168,6 +168,11 @@ def continues(plan: SandboxPlan, begun: SandboxPlan) -> bool:
 
 def _link_mounts(links: Mapping[str, str], given: Sequence[str]) -> Iterable[Mount]:
     return (Mount("link", path, to) for path, to in links.items() if not _covered(path, given))
+
+
+def _hidden(granted: Iterable[tuple[str, Access]], given: Sequence[str]) -> Iterable[Mount]:
+    """What a grant shows as a part of itself, and a rule denies: mounts cannot take it out, so nothing covers it."""
+    return (Mount("hidden", path) for path, access in granted if access & Access.DENY and _covered(path, given))
 
 
 def _covered(path: str, trees: Iterable[str]) -> bool:
