@@ -56,6 +56,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Found]:
         for ground in grounds:
             ground.close()
         shared.unlink()
+        Path(f"{shared}-own").unlink(missing_ok=True)  # what the control made
         libc.shmctl(segment, IPC_RMID, None)
         libc.mq_unlink(queue)
 
