@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from tests.support import den as dens
+from tests.support import users
 
 from foxden import ChildCrashed, Den
 from foxden.parent.hosts import ChildHost
@@ -167,6 +170,33 @@ def test_grant_that_is_taken_back_while_it_is_used_is_refused_from_then_on(den: 
     seen = dict(each.split("=") for each in using.result().split(","))
     assert seen.keys() == {"good", "EACCES"}
     assert dens.outcome(den, child, "read-file", str(path)) == "EACCES"
+
+
+@pytest.mark.parametrize("name", ["?", "?" * 255, "a\n\x1b[31m", "/?" * 1500])
+def test_names_that_are_no_text_are_refused_and_told_and_end_nobody(den: Den, folder: Path, name: str) -> None:
+    """Case 21: `?` stands for a byte that is no UTF-8."""
+    child, other = granted(den, folder), granted(den, folder)
+    (broker,) = dens.pids(den, "broker")
+    assert dens.outcome(den, child, "act", f"open-bytes {folder}/out/{name}") == "EACCES"
+    Path(os.fsdecode(os.fsencode(folder / "ground") + b"/\xff")).write_text("x")
+    assert dens.outcome(den, child, "act", f"open-bytes {folder}/ground/?") == "allowed", "the control"
+    shown = f"{folder}/out/{name.lstrip('/').partition('/')[0]}".replace("?", "\\xff")
+    dens.wait_until(lambda: any(each.path == shown for each in den.violations()), "the refusal to be told")
+    assert dens.outcome(den, other, "read-file", str(folder / "ground" / "good")) == "allowed"
+    assert dens.pids(den, "broker") == [broker]
+
+
+def test_program_that_names_what_is_no_text_goes_on(folder: Path) -> None:
+    """The same with the broker of its own that `foxden run` gives it."""
+    text = "import sys\nfor name in (b'/etc/\\xff', b'/etc/' + b'/\\xff' * 1500):\n"
+    text += "  try: open(name, 'w')\n  except OSError as error: print(error.errno)\nprint('done')"
+    words = ["-m", "foxden", "run", "--report", str(folder / "report"), "--", "/usr/bin/python3", "-c", text]
+    done = subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, timeout=30, check=False, cwd="/",
+        stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(users.CHECKOUT / "src")},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "13\n13\ndone\n"), done.stderr
+    assert "/etc/\\\\xff" in (folder / "report").read_text()
 
 
 def test_pid_of_a_dead_child_and_of_a_stranger_get_no_grant(den: Den, folder: Path) -> None:

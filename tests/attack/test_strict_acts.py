@@ -30,6 +30,7 @@ FILE_ACTS = {
     "stat", "lstat", "access", "readlink", "stat-of-nothing", "append", "empty", "truncate", "truncate-a-reader",
     "unlink", "rename", "link", "symlink", "make-node", "make-device", "chmod", "chown", "utime", "attribute",
     "link-of-own", "write-through-link-of-own", "hard-link-of-own", "move-out", "read-many",
+    "open-bytes",
 }  # fmt: skip
 
 

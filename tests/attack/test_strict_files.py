@@ -225,7 +225,7 @@ def test_content_of_level_two_reads_files_and_no_process(host: dict[str, str], f
 # ---- grants
 
 
-@pytest.mark.parametrize("path", ["/a\0b", "/etc\0"])
+@pytest.mark.parametrize("path", ["/a\0b", "/etc\0", "/a\udcff"])
 def test_a_grant_of_a_path_that_no_kernel_can_name_is_an_error(den: Den, path: str) -> None:
     """Case 22."""
     with dens.child_of(den, "utility") as child:

@@ -9,6 +9,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+_PATH_MAX = 4096
+
+
+def carried(path: str) -> str:
+    """A path as text that every sink can carry: bytes of it that are no UTF-8 stand as `\\xff`, and it is bounded."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")[:_PATH_MAX]
+
 
 class Act(NamedTuple):
     """Something that a child tried: refused, or granted where everything is told."""

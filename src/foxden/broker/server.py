@@ -23,7 +23,7 @@ from foxden.broker.client import Client, Pending, StackWait
 from foxden.broker.forms import KNOWN_FLAGS, Request, decode, forms_of, signed_64
 from foxden.broker.job import EACCES, EINVAL, ENOENT, Gone, Job
 from foxden.broker.notify import Listener, Notification, sizes
-from foxden.broker.records import Act, Ask, Detached, Given, Refused
+from foxden.broker.records import Act, Ask, Detached, Given, Refused, carried
 from foxden.broker.rules import READ, STAT
 from foxden.broker.view import View
 from foxden.broker.waiting import Later, Waiting, connected
@@ -362,6 +362,8 @@ class Broker:
     ) -> bool:
         if sum(pending.client is client for pending in self._pending.values()) >= _ASKS_MAX:
             return False
+        if carried(refusal.path) != refusal.path:  # what would be asked for is not what would be opened
+            return False
         self._token += 1
         deadline = monotonic() + client.ask_timeout_s
         self._pending[self._token] = Pending(client, note, operation, refusal, stack, deadline)
@@ -376,7 +378,7 @@ class Broker:
         code = self._fail(client, note, refusal)
         act = Act(
             client.child_id, pid, False, operation, note.number, tuple(map(signed_64, note.args)),
-            refusal.path, refusal.access, code, stack, 1, refusal.detail,
+            carried(refusal.path), refusal.access, code, stack, 1, refusal.detail,
         )  # fmt: skip
         client.teller.tell((note.number, refusal.path, False), act)
 
@@ -397,7 +399,7 @@ class Broker:
         if client.teller.is_first(key):
             act = Act(
                 client.child_id, client.tasks.pid(note.tid), True, request.operation, note.number,
-                tuple(map(signed_64, note.args)), *done, errno,
+                tuple(map(signed_64, note.args)), carried(done[0]), done[1], errno,
             )  # fmt: skip
             client.teller.tell(key, act)
         self._flush_at = self._flush_at or monotonic() + _FLUSH_S

@@ -369,6 +369,7 @@ ACTS: dict[str, Act] = {
     "hard-link-of-own": _hard_link_of_own,
     "move-out": _move_out,
     "read-many": _read_many,
+    "open-bytes": lambda path: _opened(os.fsencode(path).replace(b"?", b"\xff"), os.O_RDONLY),
     # processes
     "spawn": _spawn,
     "clone": _forked(0),
@@ -446,7 +447,7 @@ ACTS: dict[str, Act] = {
 }
 
 
-def _opened(path: str, flags: int) -> str:
+def _opened(path: str | bytes, flags: int) -> str:
     os.close(os.open(path, flags))
     return "opened"
 

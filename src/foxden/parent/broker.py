@@ -162,6 +162,8 @@ class Brokers:
     async def grant(self, child_id: int, path: str, word: str) -> None:
         """Add a rule.  Raises FoxdenError: no such child, no absolute path, no such access."""
         attached = self._have(child_id)
+        if any("\ud800" <= letter <= "\udfff" for letter in path):  # rules travel as text
+            raise FoxdenError(f"grant: expected a path that is UTF-8, got {path!r}", hint="grant the folder above it")
         try:
             checked, access = AbsPath.parse(path), Access.parse(word)
         except ValueError as error:
