@@ -50,7 +50,7 @@ def test_what_was_refused_comes_with_the_option_that_would_allow_it(den: Den, tm
     done = den.run(["touch", "/srv/made"])
     assert (done.returncode, Path("/srv/made").exists()) == (1, False)
     first = done.violations[0]
-    assert (first.operation, first.path, first.errno, first.hint) == ("open", "/srv/made", "EACCES", "--write /srv")
+    assert (first.operation, first.path, first.errno, first.hint) == ("open", "/srv/made", "EACCES", "write=['/srv']")
     assert den.run(["touch", str(tmp_path / "made")], write=[tmp_path]).returncode == 0
     assert (tmp_path / "made").exists()
 

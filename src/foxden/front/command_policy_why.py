@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from foxden.sandbox.paths import Access
 
 _ALLOWED, _REFUSED = 0, 1
+_NO_NETWORK = "a program has a network of its own, with nobody else in it"
 
 
 @click.command("why", short_help="Say what a policy would answer, and what would change it.")
@@ -172,8 +173,12 @@ class _Question:
         return [{**place, "verdict": "refused", "errno": code, "rule": REFUSALS[code], "hint": hint}]
 
     def _connect(self, host: str, port: str) -> dict[str, Any]:
-        """May a child of this type make an internet socket at all?"""
+        """May a child of this type make an internet socket at all, and is there a network that it leads to?"""
         from foxden.sandbox.explain import parse_act
+
+        if self._row.name == "plugin":
+            hint = self._explainer.hints.for_host(host, int(port) if port else None, "")
+            return {"verdict": "refused", "errno": "ENETUNREACH", "rule": _NO_NETWORK, "hint": hint}
 
         number, args = parse_act("socket(domain=AF_INET, type=SOCK_STREAM)", self._explainer.arch)
         told = _told(self._explainer.call(number, args or ()))

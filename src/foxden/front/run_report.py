@@ -65,6 +65,11 @@ def report(run: Run, outcome: Outcome, told: Sequence[Told]) -> None:
         _print(options, outcome, violations)
 
 
+def quiet_failure() -> None:
+    """On a terminal: the program failed, and no refusal is there to show."""
+    tell(f"{paint('hint:', 'cyan', wants_colour(sys.stderr))} {_QUIET_FAILURE}")
+
+
 def check_files(options: RunOptions) -> None:
     """Before the program runs: can what is asked for be written?  Raises FoxdenError."""
     if options.report:

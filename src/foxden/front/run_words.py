@@ -7,6 +7,7 @@ Source: interface.md "run exit codes": foxden's own failures are 125, whatever t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from foxden.front.running import Run
     from foxden.launch.own_broker import Told
     from foxden.launch.supervise import Outcome
-
 
 
 def run_quickly(words: Sequence[str]) -> int | None:
@@ -42,6 +42,8 @@ def execute(options: RunOptions) -> int:
         outcome, told = run.execute()
         if told or run.exceeded or outcome.errno or options.as_json or options.report or options.learn:
             _show(run, outcome, told)
+        elif outcome.code and not options.explain and os.isatty(2):
+            _show_way_to_know()
     except Exception as error:  # whatever it is, it is not the program's exit code
         return failed(error, debug=options.debug)
     return outcome.code
@@ -53,6 +55,13 @@ def failed(error: Exception, *, debug: bool = False) -> int:
 
     failures.report(failures.failure_of(error), error=error if debug else None)
     return failures.RUN_FAILED
+
+
+def _show_way_to_know() -> None:
+    """It failed, and nothing was refused that is recorded: a person may want to know where to look."""
+    from foxden.front.run_report import quiet_failure
+
+    quiet_failure()
 
 
 def _show(run: Run, outcome: Outcome, told: Sequence[Told]) -> None:

@@ -57,7 +57,7 @@ class Run:
         """Raises FoxdenError when it could not be run at all."""
         options, arch = self.options, os.uname().machine
         _have_standard_streams()
-        base = base_for("plugin-explain" if options.explain else "plugin", options.level, options.prefs)
+        base = base_for("plugin-explain" if options.explain else "plugin", options.level, options.prefs, options.grants)
         plan = program_view.view_for(
             base, options.grants, options.arguments, cwd=options.cwd, designate=options.designate
         )
@@ -111,9 +111,7 @@ class Run:
         accepted = _layers(self.options.allow_partial)
         abi = limits.landlock_abi_limit(os.environ)
         try:
-            ready = direct.start(
-                sandbox, call, namespaces_given=True, landlock_abi_limit=abi, meanwhile=_load_the_rest
-            )
+            ready = direct.start(sandbox, call, namespaces_given=True, landlock_abi_limit=abi, meanwhile=_load_the_rest)
         except OSError as error:
             if error.errno not in _REFUSED_NAMESPACES:
                 raise LaunchFailed(f"no process for the program: {error.strerror}") from None

@@ -108,21 +108,22 @@ def act_record(told: ToldAct, explainer: Explainer, who: Who) -> Act:
         access=access.word() if of_file else None,
         errno=errno_name(told.errno),
         rule=rule,
-        hint=(answer.hint or _own_reason(told)) if not told.granted else "",
+        hint=(answer.hint or _own_reason(told, in_python=explainer.hints.in_python)) if not told.granted else "",
         stack=told.stack,
         count=told.count,
         granted=told.granted,
     )
 
 
-def _own_reason(told: ToldAct) -> str:
+def _own_reason(told: ToldAct, *, in_python: bool) -> str:
     """The hint where the rules would allow it and the broker does not: a protected name, or nothing that is given."""
     from foxden.sandbox.hopeless import NOTHING
     from foxden.sandbox.program import protecting
 
     if "a protected name" in told.detail:
         names = protecting(told.path)
-        return " ".join(f"--unprotect '{name}'" for name in names) or "a --protect of the caller's names it"
+        option = "unprotect=[{!r}]" if in_python else "--unprotect {!r}"
+        return " ".join(option.format(name) for name in names) or "the caller's own protect names it"
     return NOTHING + told.detail if told.detail else ""
 
 
@@ -177,8 +178,9 @@ class Denials:
         @functools.cache
         def explainer() -> Explainer:
             from foxden.parent.program_policy import policy_of
+            from foxden.sandbox.explain_hints import PROGRAM_OF_DEN
 
-            return explainer_of(host.row.name, policy_of(rules, explain=explain))
+            return explainer_of(PROGRAM_OF_DEN, policy_of(rules, explain=explain))
 
         self._own[host.child_id] = explainer
         host.ended.add_done_callback(lambda _: self._forget_later(host.child_id))

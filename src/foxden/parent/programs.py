@@ -78,9 +78,7 @@ class Done(NamedTuple):
     def check_returncode(self) -> None:
         """Raises FoxdenError when the program did not end with 0."""
         if self.returncode:
-            raise FoxdenError(
-                f"{self.args[0]}: ended with {self.returncode}", hint="; ".join(_hints(self.violations))
-            )
+            raise FoxdenError(f"{self.args[0]}: ended with {self.returncode}", hint="; ".join(_hints(self.violations)))
 
 
 def _hints(violations: tuple[Violation, ...]) -> list[str]:
@@ -115,7 +113,7 @@ class Programs:
 
     async def begin(self, request: Request) -> Begun:
         """Start it.  Raises PolicyError, SandboxUnavailable, LaunchFailed."""
-        base = self._base("plugin-explain" if request.explain else "plugin")
+        base = self._base("plugin-explain" if request.explain else "plugin", request.grants)
         plan = program_view.view_for(
             base, request.grants, request.arguments, cwd=request.cwd, designate=request.designate
         )
@@ -133,10 +131,14 @@ class Programs:
     def bare_plan(self) -> SandboxPlan:
         """What every program gets, before anything is granted to it."""
         if self._bare is None:
-            self._bare = program_view.view_for(self._base("plugin"), Grants(), (), cwd="/").sandbox
+            self._bare = program_view.view_for(self._base("plugin", Grants()), Grants(), (), cwd="/").sandbox
         return self._bare
 
-    def _base(self, name: str) -> ProgramBase:
+    def _base(self, name: str, grants: Grants) -> ProgramBase:
+        if grants.syscalls:  # nobody asks for the same ones again and again: not kept
+            from foxden.sandbox.grants_text import parsed_calls
+
+            return base_with(name, self._prefs, parsed_calls(grants))
         if name not in self._bases:
             self._bases[name] = base_with(name, self._prefs)
         return self._bases[name]

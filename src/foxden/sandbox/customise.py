@@ -1,4 +1,4 @@
-"""What preferences and the environment add to a committed policy: more paths, more system calls, or a harder end.
+"""What preferences, policy files and the environment add to a policy: more paths and calls, or a harder end.
 
 Runs in: the parent, tools and tests; pure.  Trusts: the user who set them, and tells him what he opens.
 Flow: preference texts → parse_paths, parse_calls → Wishes; ResolvedPolicy + Wishes → customise → ResolvedPolicy.
@@ -19,6 +19,7 @@ from foxden.sandbox.syscalls import ALLOW, KILL, SYSCALLS, Action, Call, Verdict
 READ_PATHS = "security.sandbox.content.read_path_whitelist"
 WRITE_PATHS = "security.sandbox.content.write_path_whitelist"
 CALLS = "security.sandbox.content.syscall_whitelist"
+POLICY_FILE = "policy file: syscalls.allow"
 CRASH_ON_ERROR = "MOZ_SANDBOX_CRASH_ON_ERROR"
 
 # Sets of sets.toml that a user had better not allow → what that would give.
@@ -50,10 +51,11 @@ class Wishes:
     read: tuple[FileRule, ...] = ()
     write: tuple[FileRule, ...] = ()
     calls: tuple[str, ...] = ()
+    granted: tuple[Call, ...] = ()  # [syscalls] allow of a policy file; conditions may narrow them
     crash_on_error: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.read or self.write or self.calls or self.crash_on_error)
+        return bool(self.read or self.write or self.calls or self.granted or self.crash_on_error)
 
 
 def parse_paths(name: str, items: Iterable[str], *, write: bool) -> tuple[FileRule, ...]:
@@ -95,10 +97,13 @@ def customise(resolved: ResolvedPolicy, wishes: Wishes, sets: Sets) -> ResolvedP
     if resolved.level == 0 or not wishes:
         return resolved
     allowed = {call: CallRules((), ALLOW, f"{CALLS}: {call} = allow") for call in wishes.calls}
+    for call in wishes.granted:
+        allowed[call.name] = _granted(call, allowed.get(call.name, resolved.calls.get(call.name, CallRules())))
     added = [
         *(_path_addition(resolved, rule, READ_PATHS) for rule in wishes.read),
         *(_path_addition(resolved, rule, WRITE_PATHS) for rule in wishes.write),
         *(Addition(call, "allow", CALLS, _danger_of(call, sets)) for call in wishes.calls),
+        *(Addition(call.text, "allow", POLICY_FILE, _danger_of(call.name, sets)) for call in wishes.granted),
     ]
     wished = [*wishes.read, *wishes.write]
     # Deny wins at equal length, but for `/`: that only says that nothing is granted until something is.
@@ -113,6 +118,14 @@ def customise(resolved: ResolvedPolicy, wishes: Wishes, sets: Sets) -> ResolvedP
         added=(*resolved.added, *added),
     )
     return _harden(got, sets) if wishes.crash_on_error else got
+
+
+def _granted(call: Call, rules: CallRules) -> CallRules:
+    """A call is judged by the first case that it passes; without conditions no other is left to look at."""
+    where = f"{POLICY_FILE}: {call.text}"
+    if not call.conditions:
+        return CallRules((), ALLOW, where)
+    return replace(rules, cases=(Case(call.conditions, ALLOW, where), *rules.cases))
 
 
 def _path_addition(resolved: ResolvedPolicy, rule: FileRule, origin: str) -> Addition:

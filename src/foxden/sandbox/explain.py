@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from foxden.sandbox.constants import AUDIT_ARCH, ERRNOS, NAMES, value_of
-from foxden.sandbox.explain_hints import Hints
+from foxden.sandbox.explain_hints import Hints, granted_place
 from foxden.sandbox.filter import VerdictTable, judge, verdicts
+from foxden.sandbox.hopeless import NOTHING
 from foxden.sandbox.paths import AbsPath, Access, lookup
 from foxden.sandbox.policy import ResolvedPolicy
 from foxden.sandbox.syscall_numbers import NUMBERS
@@ -64,9 +65,14 @@ class Explainer:
         refused = next((answer for answer in answers if not answer.allowed), None)
         if refused is None:
             return answers[-1]
-        return Answer(
-            False, refused.rule, refused.errno, refused.kills, self.hints.for_file(path, access) if path else ""
-        )
+        return Answer(False, refused.rule, refused.errno, refused.kills, self._hint(path, access) if path else "")
+
+    def _hint(self, path: str, access: Access) -> str:
+        """What would allow it.  Deny wins at equal length: where a line denies the path, no grant of it helps."""
+        for place in (path, granted_place(path, access)):
+            if place != "/" and self.resolved.files.by_path.get(AbsPath(place), Access.NONE) & Access.DENY:
+                return f"{NOTHING}{self.resolved.origins.get(place, 'a line of the policy')} stands against it"
+        return self.hints.for_file(path, access)
 
     def _file(self, path: str, bit: Access) -> Answer:
         if self._table is None:

@@ -32,12 +32,15 @@ class Ways:
     write: str = ""
     connect: str = ""
     call: str = ""
+    file: str = ""  # of a policy file, for what no option says
     folder: str = ""
     starts: bool = False  # programs of its own, from what it may read
     quoted: Callable[[str], str] = quote
     why_not: str = ""
 
 
+PROGRAM_OF_DEN = "plugin of a den"  # what Den.run starts: its caller writes Python, not options
+_LATER = "  (comes with a later version)"
 _DEN_OWNS = "the socket process owns the network: ask with den.fetch or den.open"
 _GRANT = "den.grant(pid, {path}, {access!r})"  # while it runs
 _STARTS = "programs are started by `foxden run`, never from inside"
@@ -46,15 +49,26 @@ WAYS: dict[str, Ways] = {
     "plugin": Ways(
         read="--read {path}",
         write="--write {path}",
-        connect="--connect {host}",
+        connect="--connect {host}" + _LATER,
         call='a policy file, `foxden run --policy F.toml`, with [syscalls] allow = ["{call}"]',
+        file='a policy file, `foxden run --policy F.toml`, with [files] "{path}" = "{access}"',
         starts=True,
+        why_not="a program gets files, hosts, environment and limits",
+    ),
+    PROGRAM_OF_DEN: Ways(
+        read="read=[{path}]",
+        write="write=[{path}]",
+        connect="connect=[{host}]" + _LATER,
+        call='policy="F.toml", a policy file with [syscalls] allow = ["{call}"]',
+        file='policy="F.toml", a policy file with [files] "{path}" = "{access}"',
+        starts=True,
+        quoted=repr,
         why_not="a program gets files, hosts, environment and limits",
     ),
     "utility": Ways(
         read="read=[{path}]",
         write="write=[{path}]",
-        connect="connect=[{host}]",
+        connect="connect=[{host}]" + _LATER,
         quoted=repr,
         why_not="a function gets files and hosts; `foxden run` runs programs that need more",
     ),
@@ -76,24 +90,30 @@ WAYS: dict[str, Ways] = {
 _NO_WAYS = Ways(why_not="children of this type get nothing beyond their policy")
 
 
+def granted_place(path: str, access: Access) -> str:
+    """What is to be granted: of a file that is to be made, its directory."""
+    return (path.rstrip("/").rpartition("/")[0] or "/") if access & Access.CREATE else path
+
+
 class Hints:
     """Hints for one type of child.  `read`: of committed policies, as `policy.load` takes it."""
 
     def __init__(self, process_type: str, read: Callable[[str], str]) -> None:
         self._ways = WAYS.get(process_type, _NO_WAYS)
+        self.in_python = self._ways.quoted is repr
         self._sets = _call_sets(read)
 
     def for_file(self, path: str, access: Access) -> str:
         """What would let it do this with the path: of a file that is to be made, its directory."""
         changes = access & (Access.WRITE | Access.CREATE)
-        granted = (path.rstrip("/").rpartition("/")[0] or "/") if access & Access.CREATE else path
+        granted = granted_place(path, access)
         if access & Access.EXECUTE and not self._ways.starts:
             return NOTHING + _STARTS
         never = self._never(granted)
         if never:
             return NOTHING + never
-        if access & Access.CONNECT and self._ways.starts:
-            return f'a policy file, `foxden run --policy F.toml`, with [files] "{path}" = "connect"'
+        if access & Access.CONNECT and self._ways.file:
+            return self._ways.file.format(path=path, access="connect")
         way = self._ways.write if changes else self._ways.read
         if not way or not path.startswith("/"):
             return NOTHING + self._ways.why_not

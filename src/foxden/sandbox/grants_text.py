@@ -130,7 +130,7 @@ def _denied_path(where: str, path: str, real: RealPath) -> str:
         plain = AbsPath.parse(path)
     except ValueError as error:
         raise PolicyError(f"{where}: {error}") from None
-    return real(plain) or plain
+    return real(plain) or str(plain)  # messages carry plain strings
 
 
 def _environment(where: str, table: Mapping[str, object]) -> Iterator[tuple[str, str | None]]:
