@@ -5,6 +5,8 @@ Every refusal has its positive control: the same function, by the same user, wit
 
 from __future__ import annotations
 
+import os
+import socket
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,10 +96,22 @@ def test_each_act_gets_the_same_in_content_of_a_lower_level(lower: tuple[int, De
     assert sweep(den, ("content", "web"), targets, f"content@{level}") == {}
 
 
+def test_no_child_reaches_an_abstract_name_of_the_host(den: Den, lower: tuple[int, Den]) -> None:
+    """Nor content of a level at which it may connect to the user's sound server by its path."""
+    name = f"foxden-strict-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as control:
+        listener.bind("\0" + name)
+        listener.listen(64)
+        control.connect("\0" + name)
+        for kind in STRICT:
+            with dens.child_of(den, *kind) as child:
+                assert dens.outcome(den, child, "unix-connect", name) == "EACCES", kind
+        with dens.child_of(lower[1], "content", "web") as child:
+            assert dens.outcome(lower[1], child, "unix-connect", name) in ("EPERM", "EACCES")
+
+
 @pytest.mark.parametrize("kind", STRICT, ids=dens.kind_name)
 def test_no_child_learns_the_name_of_the_machine(den: Den, kind: tuple[str, str]) -> None:
-    import socket
-
     with dens.child_of(den, *kind) as child:
         answer = dens.probe(den, child, "act", "host-name")
         if kind[0] == "gmp":

@@ -2,7 +2,7 @@
 
 Runs in: every child, when the parent asks.  Trusts: the parent names the act; nothing here is harmful by itself.
 Flow: PChildProcess.RunProbe("act", "NAME ARGUMENT") → one function → what the kernel answered.
-Source: the hostile cases, docs/reference/hostile-cases.md; tests/attack/strict.toml says what each one gets.
+Source: the hostile cases, tests/attack/cases.toml; tests/attack/strict.toml says what each one gets.
 """
 
 from __future__ import annotations
