@@ -226,18 +226,18 @@ def test_content_of_level_two_reads_files_and_no_process(host: dict[str, str], f
 
 
 @pytest.mark.parametrize("path", ["/a\0b", "/etc\0", "/a\udcff"])
-def test_a_grant_of_a_path_that_no_kernel_can_name_is_an_error(den: Den, path: str) -> None:
+def test_a_grant_of_a_path_that_no_kernel_can_name_is_an_error(path: str) -> None:
     """Case 22."""
-    with dens.child_of(den, "utility") as child:
+    with dens.shared_den() as den, dens.child_of(den, "utility") as child:
         with pytest.raises(FoxdenError, match="grant: expected"):
             den.grant(child.pid, path, "r")
         assert reads(den, child, "/etc/passwd") == "EACCES"
         assert dens.outcome(den, child, "read-file", "/a\0b") == "refused", "Python itself says no"
 
 
-def test_what_was_revoked_is_refused_and_what_was_not_is_not(den: Den, folder: Path) -> None:
+def test_what_was_revoked_is_refused_and_what_was_not_is_not(folder: Path) -> None:
     ground = folder / "ground"
-    with dens.child_of(den, "utility") as child:
+    with dens.shared_den() as den, dens.child_of(den, "utility") as child:
         den.grant(child.pid, str(ground), "r")
         den.grant(child.pid, str(ground / "deep"), "rwc")
         assert dens.outcome(den, child, "write-file", f"{ground}/deep/made") == "allowed"
