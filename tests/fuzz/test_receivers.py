@@ -71,6 +71,12 @@ COVERED = {
 }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def listener_is_there() -> None:
+    """The first one is kept for all that follow: no test is to be blamed for it."""
+    strategies.make_descriptor(Listener).close()
+
+
 def receivers() -> set[str]:
     """Names of the actor classes that these rooms declare."""
     for room in ROOMS:
@@ -407,7 +413,6 @@ def test_receiver_refuses_what_is_wrong_by_name_and_fails_with_nothing_else(worl
         fuzz(world, TOTAL_S / len(WORLDS))
         await asyncio.sleep(0.01)
 
-    strategies.make_descriptor(Listener).close()  # the first is kept for all that follow
     before = count_fds()
     try:
         asyncio.run(main())

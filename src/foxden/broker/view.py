@@ -196,6 +196,8 @@ class View:
             mode = os.fstat(fd).st_mode if fd >= 0 else 0
             if stat.S_ISLNK(mode) and (follow or pending):
                 try:
+                    if trail.path.startswith("/proc/") and not passes(trail.path):
+                        _own_only(trail.path_of(name), who)
                     text = self._text(trail, name, fd, who)
                 finally:
                     os.close(fd)
@@ -299,6 +301,12 @@ def own_descriptor(path: str, who: Callable[[], Who]) -> int:
     if found is None or (found[1] is not None and int(found[1]) != who().own_tgid):
         return -1
     return int(found[2])
+
+
+def _own_only(link: str, who: Callable[[], Who]) -> None:
+    """Raises NotFound but for the child's own descriptors: a link of a process tells what is the process's own."""
+    if own_descriptor(link, who) < 0:
+        raise NotFound(_ENOENT, link)
 
 
 def _open_held(tid: int, at: int, flags: int) -> int:
