@@ -138,7 +138,10 @@ def test_every_child(name: str, level: int, arch: str) -> None:
     """What a Python child needs to run is there; what no child does is not."""
     known = NUMBERS[arch]
     for call in NEEDED:
-        if call.split()[0] in known:
+        if (name, level) == ("content", 3) and call.startswith("newfstatat"):
+            # The path may be any, below the host's root: the broker knows whether it is empty.
+            assert say(name, level, arch, call, listener=True) == "notify"
+        elif call.split()[0] in known:
             assert say(name, level, arch, call) == "allow", call
     for call, expected in DENIED.items():
         assert say(name, level, arch, call) == ("allow" if (name, call) in OWN_WORK else expected), call
@@ -176,7 +179,7 @@ def test_every_child_without_a_network(name: str, level: int, arch: str) -> None
         ("newfstatat", "allow allow notify notify"),
         ("statx", "allow allow notify notify"),
         ("fstat", "allow allow allow allow"),
-        ("newfstatat 3 0 0 AT_EMPTY_PATH", "allow allow allow allow"),
+        ("newfstatat 3 0 0 AT_EMPTY_PATH", "allow allow notify allow"),
         ("socket AF_UNIX SOCK_STREAM", "allow allow allow notify"),
         ("connect", "allow allow allow notify"),
         ("socket AF_INET SOCK_STREAM", "notify notify notify notify"),
@@ -200,6 +203,7 @@ def test_content_by_level(call: str, verdicts: str) -> None:
 
 # A higher level takes away.  What it gives as well, and a lower one has no need of or has otherwise:
 GIVEN_BY_A_LEVEL = {
+    "newfstatat": "4: fstat again, now that the root is empty",
     "tgkill": "4: the pid namespace holds nobody else",
     "fcntl": "2: locks, for temporary files that it mediates",
 }
