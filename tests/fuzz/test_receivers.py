@@ -157,8 +157,10 @@ def broker_world() -> World:
     from foxden.parent.broker import BrokerParent, Brokers
     from foxden.parent.prefs import Prefs
     from foxden.parent.processes import ProcessManager
+    from foxden.parent.temporaries import Temporaries
 
-    processes = ProcessManager.__new__(ProcessManager)  # never asked: the broker is there
+    processes = ProcessManager.__new__(ProcessManager)  # starts nobody: the broker is there
+    processes._temporaries = Temporaries()
     brokers = Brokers(processes, Prefs())
     brokers.ask = lambda record: False
     tree = _hosted(BrokerParent(brokers), "broker")
