@@ -245,12 +245,10 @@ def test_painting_is_refused_and_nothing_is_opened(option: str, tmp_path: Path) 
 
 
 @needs_userns
-def test_report_says_that_it_does_nothing_yet(tmp_path: Path) -> None:
+def test_report_of_a_page_to_which_nothing_was_refused_is_empty(tmp_path: Path) -> None:
     (tmp_path / "p.html").write_text("<title>T</title>")
-    done = foxden("open", "p.html", "--report", "r.jsonl", cwd=tmp_path)
-    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
-    assert done.stderr.startswith("hint: --report: violations are not recorded yet")
-    assert not (tmp_path / "r.jsonl").exists()
+    succeeded(foxden("open", "p.html", "--report", "r.jsonl", cwd=tmp_path))
+    assert (tmp_path / "r.jsonl").read_text() == ""
 
 
 def test_missing_sandbox_is_exit_code_3_unless_its_loss_is_accepted(tmp_path: Path) -> None:
@@ -510,7 +508,7 @@ def test_support_tells_every_type_and_layer() -> None:
 def test_support_on_a_lesser_kernel_says_what_is_missing_and_what_to_do() -> None:
     lesser = {"FOXDEN_TEST_NO_USERNS": "1", "FOXDEN_TEST_LANDLOCK_ABI": "2"}
     text = succeeded(foxden("support", "--types", "gmp", env=lesser))
-    assert re.search(r"^gmp +1 .*NONE.*PARTIAL", text, re.MULTILINE)
+    assert re.search(r"^gmp +1 .*NONE.*PART", text, re.MULTILINE)
     assert "What to do" in text
     assert "--allow-partial" in text
 

@@ -107,7 +107,7 @@ def test_a_limit_is_a_record(tmp_path: Path) -> None:
 
 def test_processes_are_limited() -> None:
     """A limit that the kernel keeps lets fork fail; where it keeps none, as for root, the whole tree ends."""
-    script = "for i in $(seq 60); do sleep 61.3 & done; echo through; kill $(jobs -p)"
+    script = "for i in $(seq 60); do sleep 61.3 & done; sleep 1; echo through; kill $(jobs -p)"
     done = shell(script, ["--processes", "20", "--timeout", "20"])
     assert b"limit: ended at" in done.stderr or b"fork" in done.stderr or done.returncode == 124, done
     assert_gone("sleep\x0061.3")
