@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import sys
+import tempfile
 import threading
 import time
 
@@ -51,7 +52,7 @@ for _ in range(20):
     threading.Thread(target=wait_for_nobody, args=(full.getsockname(),), daemon=True).start()
 time.sleep(0.3)
 began = time.monotonic()
-with open("/tmp/beside", "w") as file:
+with tempfile.TemporaryFile("w") as file:
     file.write("x")
 with socket.create_connection(address, 20) as sock:
     found["beside"] = sock.recv(1).decode()
