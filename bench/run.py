@@ -8,10 +8,21 @@ import sys
 from pathlib import Path
 
 from bench.figures import Figure, interleaved, median
+from bench.parts import SYSTEM_PYTHON
 
 _ROUNDS = 20
 _LONG_ROUNDS = 3
 _PIPELINES = "for i in $(seq 1000); do echo $i | tr 1 2 | cat >/dev/null; done"
+_READS = """
+import os, time
+def seconds(act, rounds=20_000):
+    start = time.perf_counter()
+    for _ in range(rounds):
+        act()
+    return (time.perf_counter() - start) / rounds
+path = "/usr/bin/env"
+print(seconds(lambda: os.close(os.open(path, os.O_RDONLY))), seconds(lambda: os.stat(path)))
+"""
 _CHECKOUT = Path(__file__).resolve().parents[1]
 _BWRAP = [
     "bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib",
@@ -21,7 +32,7 @@ _BWRAP = [
 
 
 def measure() -> list[Figure]:
-    return [*_cold(), *_pipelines(), *_suite()]
+    return [*_cold(), *_reads(), *_pipelines(), *_suite()]
 
 
 def _cold() -> list[Figure]:
@@ -42,6 +53,22 @@ def _cold() -> list[Figure]:
     ]
 
 
+def _reads() -> list[Figure]:
+    """Of files that a program may read the kernel judges alone; each round is a process of its own."""
+    program = [SYSTEM_PYTHON, "-I", "-S", "-c", _READS]
+    inside, outside = [], []
+    for _ in range(_ROUNDS):
+        inside.append(_told(_foxden(*program)))
+        outside.append(_told(program))
+    figures = []
+    for place, act in enumerate(("open and close", "stat")):
+        ratio = median([a[place] / b[place] for a, b in zip(inside, outside, strict=True)])
+        bare = median([each[place] for each in outside])
+        against = f"{bare * 1e6:.2f} µs"
+        figures.append(Figure(f"{act} of a readable file / unsandboxed", ratio, "x", 1.15, against=against))
+    return figures
+
+
 def _pipelines() -> list[Figure]:
     shell = ["bash", "-c", _PIPELINES]
     taken = interleaved({"inside": lambda: _run(_foxden(*shell)), "outside": lambda: _run(shell)}, _LONG_ROUNDS)
@@ -52,16 +79,8 @@ def _pipelines() -> list[Figure]:
 def _suite() -> list[Figure]:
     """foxden's own tests of origins, ports and hops, by pytest: reading, importing, computing."""
     program = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "tests/unit/model",
-        "-k",
-        "origins or hops",
-    ]
+        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit/model", "-k", "origins or hops",
+    ]  # fmt: skip
     reads = (sys.prefix, os.path.realpath(sys.prefix), sys.base_prefix, str(_CHECKOUT))
     options = [word for path in reads for word in ("--read", path)]
     options += ["--cwd", str(_CHECKOUT), "--env", "HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis"]
@@ -86,5 +105,12 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
-def _run(words: list[str]) -> None:
-    subprocess.run(words, env=_environment(), stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=300)
+def _told(words: list[str]) -> list[float]:
+    """The numbers that it prints."""
+    return [float(word) for word in _run(words).split()]
+
+
+def _run(words: list[str]) -> bytes:
+    return subprocess.run(
+        words, env=_environment(), stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=300
+    ).stdout

@@ -194,7 +194,9 @@ def options_of(given: Mapping[str, Any], arguments: Sequence[str]) -> RunOptions
     chosen["links"] = tuple(links)
     grants = Grants(**chosen)
     if given.get("policy"):
-        grants = grants.over(read_grants(given["policy"]))
+        from foxden.sandbox.policy_files import read_grants  # of use to few, and a run starts from nothing
+
+        grants = grants.over(read_grants("--policy", given["policy"], _real))
     return RunOptions(
         arguments=tuple(arguments),
         grants=grants,
@@ -209,16 +211,3 @@ def options_of(given: Mapping[str, Any], arguments: Sequence[str]) -> RunOptions
         level=given.get("level"),
         prefs=given.get("prefs") or MappingProxyType({}),
     )
-
-
-def read_grants(path: str) -> Grants:
-    """Grants of a user's policy file.  Raises PolicyError."""
-    from foxden.sandbox.grants_text import parse_grants
-    from foxden.sandbox.policy_files import read_policy
-
-    try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError(f"--policy {path}: {getattr(error, 'strerror', None) or error}") from None
-    return parse_grants(path, text, real=_real, read=read_policy)

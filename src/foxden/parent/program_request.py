@@ -14,6 +14,7 @@ from typing import Any, TypedDict
 from foxden.errors import FoxdenError, PolicyError
 from foxden.parent.programs import Request
 from foxden.sandbox.grants import Grants, checked_connect, checked_environment, checked_names, checked_path, parse_size
+from foxden.sandbox.policy_files import read_grants
 
 StrPath = str | os.PathLike[str]
 _DAY_S = 86_400.0
@@ -93,7 +94,7 @@ def _grants(options: RunArguments) -> Grants:
     policy = options.get("policy")
     if policy is None:
         return own
-    return own.over(policy if isinstance(policy, Grants) else _read_policy(os.fspath(policy)))
+    return own.over(policy if isinstance(policy, Grants) else read_grants("policy", os.fspath(policy), real_path))
 
 
 def _paths(where: str, paths: Iterable[StrPath]) -> tuple[str, ...]:
@@ -132,15 +133,3 @@ def _count(value: int | None) -> int | None:
     if value is not None and not 0 < value <= 65_536:
         raise PolicyError(f"processes: expected a number from 1 to 65536, got {value!r}")
     return value
-
-
-def _read_policy(path: str) -> Grants:
-    from foxden.sandbox.grants_text import parse_grants
-    from foxden.sandbox.policy_files import read_policy
-
-    try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError(f"policy {path}: {getattr(error, 'strerror', None) or error}") from None
-    return parse_grants(path, text, real=real_path, read=read_policy)

@@ -1,15 +1,19 @@
-"""The committed policy texts, as files of the package.
+"""Policy texts as files: those committed in the package, and the one that a user names for a program.
 
-Runs in: the parent, tools, tests.  Trusts: the installation.
-Flow: name → text; policy_text parses it.
+Runs in: the parent, the `foxden run` command, tools, tests.  Trusts: the installation; of a user's file nothing.
+Flow: name → text, which policy_text parses; path → Grants.
 Source: sandbox/policies/*.toml.
 """
 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from foxden.errors import PolicyError
+
+if TYPE_CHECKING:
+    from foxden.sandbox.grants import Grants, RealPath
 
 _FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "policies")
 
@@ -26,3 +30,15 @@ def read_policy(name: str) -> str:
 def policy_names() -> tuple[str, ...]:
     """Names of all policy files, included ones too."""
     return tuple(sorted(name.removesuffix(".toml") for name in os.listdir(_FOLDER) if name.endswith(".toml")))
+
+
+def read_grants(where: str, path: str, real: RealPath) -> Grants:
+    """Grants of a user's policy file.  `where`: the option that names it.  Raises PolicyError."""
+    from foxden.sandbox.grants_text import parse_grants
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PolicyError(f"{where} {path}: {getattr(error, 'strerror', None) or error}") from None
+    return parse_grants(path, text, real=real, read=read_policy)
