@@ -193,8 +193,9 @@ def _root(plan: SandboxPlan, isolated: bool, trees: namespaces.Trees) -> LayerSt
 
 def _finish_root(plan: SandboxPlan, begun: SandboxPlan) -> LayerStatus:
     """What the plan has beyond the one that was begun.  That the rest fits is known (sandbox/program.continues)."""
-    binds = [bind for bind in plan.binds if bind not in set(begun.binds)]
-    mounts = [mount for mount in plan.mounts if mount not in set(begun.mounts)]
+    binds_there, mounts_there = set(begun.binds), set(begun.mounts)
+    binds = [bind for bind in plan.binds if bind not in binds_there]
+    mounts = [mount for mount in plan.mounts if mount not in mounts_there]
     _step("root", lambda: namespaces.finish_root(binds, mounts))
     return FULL
 

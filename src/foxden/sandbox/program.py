@@ -157,10 +157,11 @@ def beginning_of(plan: SandboxPlan) -> SandboxPlan:
 
 def continues(plan: SandboxPlan, begun: SandboxPlan) -> bool:
     """Can a root that was begun become this one, by adding to it?  Nothing new may stand above what is there."""
-    if not (set(begun.binds) <= set(plan.binds) and set(begun.mounts) <= set(plan.mounts)):
+    mounts_there = set(begun.mounts)
+    if not (set(begun.binds) <= set(plan.binds) and mounts_there <= set(plan.mounts)):
         return False
     new = {bind.target for bind in plan.binds} - {bind.target for bind in begun.binds}
-    added = [mount for mount in plan.mounts if mount not in set(begun.mounts)]
+    added = [mount for mount in plan.mounts if mount not in mounts_there]
     there = [*(bind.target for bind in begun.binds), *(mount.target for mount in begun.mounts)]
     covered = any(old == target or old.startswith(target.rstrip("/") + "/") for target in new for old in there)
     return not covered and all(mount.what == "folder" for mount in added)

@@ -6,6 +6,8 @@ Source: linux/landlock.h, LANDLOCK_ACCESS_FS_*; ABI 5 has them all.
 
 from __future__ import annotations
 
+import functools
+
 from foxden.sandbox.paths import Access
 
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR, REMOVE_DIR, REMOVE_FILE = (1 << bit for bit in range(6))
@@ -21,6 +23,7 @@ _RIGHTS: dict[Access, int] = {
 }
 
 
+@functools.cache  # a program has some eighty rules of a handful of kinds
 def landlock_rights(access: Access) -> int:
     """What Landlock grants where a file rule gives this."""
     rights = 0
