@@ -160,7 +160,7 @@ def _finish_all() -> None:
 
 _shared_lock = threading.Lock()
 _shared: dict[Any, SandboxExecutor] = {}
-_INSIDE = "foxden.children.utility.process"  # loaded in workers only
+_INSIDE = "foxden.children.utility.process"
 
 
 def _shared_executor(options: Mapping[str, Any]) -> SandboxExecutor:
@@ -170,6 +170,11 @@ def _shared_executor(options: Mapping[str, Any]) -> SandboxExecutor:
         if key not in _shared:
             _shared[key] = SandboxExecutor(**options)
         return _shared[key]
+
+
+def _is_inside() -> bool:
+    """Is this a locked worker?  That its module is loaded says nothing: anybody can import it, anywhere."""
+    return getattr(sys.modules.get(_INSIDE), "is_serving", False) is True
 
 
 def _hashable(value: Any) -> Any:
@@ -200,7 +205,7 @@ def sandboxed(function: Any = None, /, **options: Any) -> Any:
 
         @functools.wraps(function)
         async def awaited(*args: Any, **kwargs: Any) -> Any:
-            if _INSIDE in sys.modules:
+            if _is_inside():
                 return await function(*args, **kwargs)
             return await asyncio.wrap_future(make().submit(function, *args, **kwargs))
 
@@ -208,7 +213,7 @@ def sandboxed(function: Any = None, /, **options: Any) -> Any:
 
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
-        if _INSIDE in sys.modules:  # a sandboxed function that calls another: it is in the box already
+        if _is_inside():  # a sandboxed function that calls another: it is in the box already
             return function(*args, **kwargs)
         return make().submit(function, *args, **kwargs).result()
 

@@ -29,6 +29,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 _KEPT_MAX = 256 << 20  # bytes
 _TEXT_MAX = 8000  # characters: of a LongText
 
+is_serving = False  # True in a worker, from its lock to its end: `sandboxed` asks
+
 
 class UtilityChild(ChildActor, protocol=PUtility, side=Side.CHILD):
     tasks: BlockingPipe | None = None
@@ -89,6 +91,8 @@ def prewarm() -> None:
 
 
 def main(process: ChildContext) -> Any:
+    global is_serving  # a fact of the whole process
+    is_serving = True
     child = UtilityChild()
     process.start(child)
     while child.tasks is None:
