@@ -34,6 +34,15 @@ class Screen:
     def line(self, text: str) -> None:
         self.keys(text, "Enter")
 
+    def fresh(self, text: str) -> None:
+        """Type a line at the prompt of an empty screen: what is waited for then is not what an earlier line left."""
+        self.line("clear")
+        deadline = time.monotonic() + _WAIT_S
+        while (shown := self.text()) != PROMPT.strip():
+            assert time.monotonic() < deadline, f"expected nothing but the prompt on the screen:\n{shown}"
+            time.sleep(0.03)
+        self.line(text)
+
     def text(self, *, colours: bool = False) -> str:
         lines = self._run("capture-pane", "-p", *(["-e"] if colours else [])).splitlines()
         return "\n".join(line.rstrip() for line in lines if line.strip())

@@ -29,6 +29,7 @@ _CHUNK = 1 << 16
 _WATCH_S = 0.1
 _WATCH_SHARE = 50  # watching takes at most one part in so many of the time
 _MEMORY, TASKS, _FILE_SIZE = 4 << 30, 1024, 4 << 30  # as in plugin.toml
+_LAST_SHOWN_MS = 20  # what a program wrote just before it stopped
 _LAST_OUTPUT_S = 0.2  # what is still in the pipes when all who could write have ended
 _READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
 
@@ -247,6 +248,7 @@ class Supervisor:
         self._stops_with_it = False
         had_keyboard = wants_keyboard or (relay is not None and relay.has_keyboard)
         if relay is not None:
+            self._show_all(_LAST_SHOWN_MS)
             relay.end()
         os.kill(0, signal.SIGSTOP)  # us and the job that we are a part of, until the user's shell continues it
         if relay is not None and had_keyboard and relay.begin():
@@ -256,6 +258,11 @@ class Supervisor:
     def _show(self) -> None:
         if self._relay is not None and not self._relay.show() and self._end is None:
             time.sleep(0.001)  # nobody has it open at this moment; the program's end is told on the control socket
+
+    def _show_all(self, grace_ms: int = 0) -> None:
+        """What the program wrote before it stopped or ended; the kernel brings it to this side a little later."""
+        while self._relay is not None and _has_input(self._relay.outer, grace_ms) and self._relay.show():
+            pass
 
     def _read_the_rest(self) -> None:
         """All who could write have ended, or are about to: the pipes end, or there is nothing more in them."""
@@ -268,9 +275,7 @@ class Supervisor:
                     poller.register(capture.fd, select.POLLIN)
             for fd, _ in poller.poll(20):
                 next(capture for capture in self._captures if capture.fd == fd).read()
-        if self._relay is not None:
-            while _has_input(self._relay.outer) and self._relay.show():
-                pass
+        self._show_all()
 
     # ---- limits
 
@@ -347,7 +352,7 @@ class Supervisor:
         return self._end.value, None
 
 
-def _has_input(fd: int) -> bool:
+def _has_input(fd: int, grace_ms: int = 0) -> bool:
     poller = select.poll()
     poller.register(fd, select.POLLIN)
-    return any(events & select.POLLIN for _, events in poller.poll(0))
+    return any(events & select.POLLIN for _, events in poller.poll(grace_ms))
