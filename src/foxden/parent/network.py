@@ -42,6 +42,7 @@ from foxden.protocols.network import (
 )
 
 OWN_CHILD_ID = 0  # the parent as reader of a bridge
+_STARTS = 3  # of the socket process for one load: it may have ended again before the load hears that it started
 _OTHER_FIELDS = 4096  # bytes of a PHttpTransaction.Construct beside URL, headers and body
 _SENDABLE_HINT = "a method is one word; headers are names and one line of text each, 512 at most"
 GONE = NetOutcome(code="NS_ERROR_SOCKET_PROCESS_GONE", detail="the socket process ended")
@@ -178,13 +179,20 @@ class Network:
         return next(self._channel_ids)
 
     async def ensure(self) -> ChildHost:
-        """The live socket process; starts it when there is none.  Raises SandboxUnavailable, LaunchFailed."""
-        if self._host is not None and self._host.alive:
-            return self._host
-        if self._starting is None:
-            self._starting = asyncio.create_task(self._start())
-            self._starting.add_done_callback(self._started)
-        return await asyncio.shield(self._starting)
+        """The live socket process; starts it when there is none.
+
+        Raises SandboxUnavailable, LaunchFailed; NetworkError when one after the other ends as soon as it has started.
+        """
+        for _ in range(_STARTS):
+            if self._host is not None and self._host.alive:
+                return self._host
+            if self._starting is None:
+                self._starting = asyncio.create_task(self._start())
+                self._starting.add_done_callback(self._started)
+            host = await asyncio.shield(self._starting)
+            if host.alive:
+                return host
+        raise NetworkError("the socket process ended as soon as it had started", code="NS_ERROR_SOCKET_PROCESS_GONE")
 
     def _started(self, task: asyncio.Task[ChildHost]) -> None:
         self._starting = None

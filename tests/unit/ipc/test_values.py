@@ -102,10 +102,10 @@ def test_random_tokens_are_refused_or_are_data(row: list[Any]) -> None:
 
 
 def _refused_or_data(data: bytes) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     with contextlib.suppress(BadMessage, ResultNotData):  # the two answers that there are beside data
         decode_value(data, memoryview(bytes(256)), TYPES)
-    assert time.monotonic() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 def count(items: int) -> bytes:
@@ -144,7 +144,7 @@ def count(items: int) -> bytes:
         ([Ext(Code.ARRAY_MODULE, b"u"), Ext(Code.BYTES, b"")], "no typecode"),
         ([Ext(Code.ERROR, b"builtins.KeyError"), 5, "", [], ""], "int where it cannot stand"),
     ],
-    ids=lambda value: str(value)[:50],
+    ids=lambda value: value if isinstance(value, str) else "row",  # no addresses: every worker must find the same names
 )
 def test_what_no_honest_encoder_makes_is_refused(row: list[Any], words: str) -> None:
     with pytest.raises(BadMessage, match=words):

@@ -128,13 +128,13 @@ def test_bomb_costs_little_more_than_the_limit(layers: int) -> None:
     for _ in range(layers):
         body = gzip.compress(body, 6)
     tracemalloc.start()
-    began = time.monotonic()
+    began = time.process_time()
     try:
         assert code_of(", ".join(["gzip"] * layers), body) == "NS_ERROR_FILE_TOO_BIG"
         assert tracemalloc.get_traced_memory()[1] < 4 * LIMIT
     finally:
         tracemalloc.stop()
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_inner_layer_is_limited_even_when_nothing_comes_out_of_it() -> None:
@@ -143,6 +143,6 @@ def test_inner_layer_is_limited_even_when_nothing_comes_out_of_it() -> None:
 
 
 def test_a_hundred_thousand_empty_members_take_no_quadratic_time() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     assert undo("gzip", gzip.compress(b"") * 100_000) == b""
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5

@@ -81,9 +81,9 @@ def test_single_byte_encoding_reads_ascii_as_ascii(encoding: str) -> None:
 @pytest.mark.parametrize("encoding", sorted(MULTI_BYTE | {"UTF-8", "UTF-16LE", "UTF-16BE"}))
 @pytest.mark.parametrize("unit", [b"\xff", b"\x81", b"\x8f\xa2", b"\x1b$B", b"\x81\x30", b"\0\xd8"])
 def test_a_megabyte_of_broken_bytes_is_read_at_once(encoding: str, unit: bytes) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     text = decode_as(unit * ((1 << 20) // len(unit)), encoding)
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
     assert not any("\ud800" <= character <= "\udfff" for character in set(text))
 
 

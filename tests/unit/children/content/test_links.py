@@ -108,7 +108,7 @@ def test_huge_link_is_left_out_and_the_rest_kept() -> None:
 
 def test_links_stop_at_their_number_in_little_time() -> None:
     tree = LexborHTMLParser("".join(f"<a href=/{number}>x</a>" for number in range(MAX_LINKS + 10)))
-    began = time.monotonic()
+    began = time.process_time()
     links, cut = page_links(tree, Base(BASE))
     assert (len(links), cut) == (MAX_LINKS, True)
-    assert time.monotonic() - began < 3
+    assert time.process_time() - began < 3

@@ -166,9 +166,9 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_page_is_shown_in_bounded_time(name: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     page = parse_document(HOSTILE[name], base_url=URL)
-    assert time.monotonic() - began < 6
+    assert time.process_time() - began < 6
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(page), type=PageContent) == page
 
 
