@@ -166,6 +166,10 @@ class Pool:
         worker: Worker = task.result()
         with self._lock:
             self._starting -= 1
+            if self._epoll.closed:  # all has ended meanwhile
+                worker.host.close()
+                worker.close()
+                return
             self._workers.add(worker)
             self._by_fd[worker.fd] = worker
             self._epoll.register(worker.fd, 0)
@@ -470,9 +474,10 @@ class Pool:
 
     def _forget(self, worker: Worker) -> None:
         """Hear nothing more from it, with its turn held."""
-        if self._by_fd.pop(worker.fd, None) is not None:
-            self._epoll.unregister(worker.fd)
-            worker.close()
+        with self._lock:  # or its descriptor could be asked about, by who has just found it in `_by_fd`
+            if self._by_fd.pop(worker.fd, None) is not None:
+                self._epoll.unregister(worker.fd)
+                worker.close()
 
     def _tear_down(self) -> None:
         with self._lock:
@@ -484,7 +489,8 @@ class Pool:
         for worker in list(self._by_fd.values()):
             with worker.turn:
                 self._forget(worker)
-        self._epoll.close()
+        with self._lock:
+            self._epoll.close()
         with self._bell_lock:
             os.close(self._bell)
             self._bell = -1
