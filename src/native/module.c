@@ -1,0 +1,30 @@
+/* The module foxden._native: what it offers, and under which number.
+ *
+ * Runs in: whoever calls foxden.native.load().  Trusts: nothing here decides anything.
+ */
+#include "native.h"
+
+static PyObject *interface(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return PyLong_FromLong(FOXDEN_INTERFACE);
+}
+
+static PyMethodDef functions[] = {
+    {"interface", interface, METH_NOARGS, "The number of what this build offers, for foxden.native to compare."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef module = {
+    .m_base = PyModuleDef_HEAD_INIT,
+    .m_name = "foxden._native",
+    .m_doc = "What foxden does faster in C, or cannot do without it.  Loaded by foxden.native alone.",
+    .m_size = -1, /* one interpreter a process */
+    .m_methods = functions,
+};
+
+PyMODINIT_FUNC PyInit__native(void)
+{
+    return PyModule_Create(&module);
+}
