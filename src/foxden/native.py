@@ -14,14 +14,31 @@ import os
 from importlib import import_module
 from typing import Protocol, cast
 
-INTERFACE = 1  # FOXDEN_INTERFACE of src/native/native.h
+INTERFACE = 2  # FOXDEN_INTERFACE of src/native/native.h
 NO_NATIVE = "no-native"  # the word for fork servers
+
+
+_Event = tuple[int, int]  # descriptor, what epoll says
+_Taken = tuple[int, int, int, int, int, int, tuple[int, ...], bytes | None]  # and id, tid, number, ip, args, path
+
+
+class NativeLoop(Protocol):
+    """src/native/broker.c.  `listener`: its descriptor names a child."""
+
+    def set_rules(self, listener: int, root: int, rules: bytes, text: bytes, /) -> None: ...
+    def set_ids(self, listener: int, uids: bytes, gids: bytes, /) -> None: ...
+    def hold(self, listener: int, on: bool, /) -> None: ...
+    def remove(self, listener: int, /) -> None: ...
+    def served(self, listener: int, /) -> int: ...
+    def serve(self, epoll: int, timeout: float, /) -> _Event | _Taken | None: ...
+    def allows(self, listener: int, path: bytes, need: int, /) -> bool: ...
 
 
 class Native(Protocol):
     """What the extension offers.  Every function checks its arguments: TypeError, ValueError, OSError."""
 
     def interface(self) -> int: ...
+    def Loop(self, calls: bytes, /) -> NativeLoop: ...
 
 
 _native: Native | None = None

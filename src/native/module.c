@@ -26,5 +26,10 @@ static struct PyModuleDef module = {
 
 PyMODINIT_FUNC PyInit__native(void)
 {
-    return PyModule_Create(&module);
+    PyObject *made = PyModule_Create(&module);
+    PyObject *loop = made ? PyType_FromSpec(&foxden_loop_spec) : NULL;
+    if (loop == NULL || PyModule_AddObjectRef(made, "Loop", loop) < 0)
+        Py_CLEAR(made);
+    Py_XDECREF(loop);
+    return made;
 }

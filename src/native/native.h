@@ -14,6 +14,8 @@
 #include <Python.h>
 
 /* Raised with every change of what a function takes or gives: foxden.native loads no other than the one it knows. */
-#define FOXDEN_INTERFACE 1
+#define FOXDEN_INTERFACE 2
+
+extern PyType_Spec foxden_loop_spec; /* broker.c */
 
 #endif

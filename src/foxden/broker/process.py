@@ -13,6 +13,7 @@ import os
 import select
 from collections import deque
 
+from foxden import native
 from foxden.broker import notify
 from foxden.broker.records import Act, Ask, Detached
 from foxden.broker.server import Broker
@@ -107,6 +108,7 @@ def _trees(protected: ProtectedTrees) -> list[tuple[str, tuple[str, ...]]]:
 
 def prewarm() -> None:
     """Ask once what the filter will not let us ask, and look up what is needed late."""
+    native.load()
     notify.sizes()
     os.fsdecode(b"")
 

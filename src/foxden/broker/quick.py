@@ -14,7 +14,7 @@ import os
 import stat
 import struct
 import sys
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from foxden.broker import kernel
 from foxden.broker.forms import AT_SYMLINK_NOFOLLOW, FORMS, O_LARGEFILE
@@ -36,10 +36,23 @@ _IDS = struct.Struct("=II")
 _INT = 0xFFFF_FFFF
 
 _numbers = NUMBERS.get(linux.ARCH, {})
-# Call number → (register of the path, of the flags, of struct stat; -1: an open).
-_CALLS = {
-    _numbers[name]: (form.path, form.flags, form.buffer, form.fixed)
+
+
+class Call(NamedTuple):
+    """Registers, -1: none; and what is done with such a call here."""
+
+    path: int
+    flags: int
+    buffer: int  # of struct stat; -1: an open
+    fixed: int  # flags that it implies
+    known: int  # flags that are answered here
+    need: int  # what the rules must give
+
+
+CALLS = {
+    _numbers[name]: Call(form.path, form.flags, form.buffer, form.fixed, *rest)
     for name, form in FORMS.items()
+    for rest in [(_OPEN_FLAGS, READ) if form.operation == "open" else (AT_SYMLINK_NOFOLLOW, STAT)]
     if name in ("open", "openat", "stat", "lstat", "newfstatat") and name in _numbers
 }
 
@@ -53,32 +66,34 @@ class Client(Protocol):
 def answer(client: Client, view: View, note: Notification, copies: dict[int, str]) -> bool:
     """Answer, if it is one of those.  Raises OSError: the call's own failure, to be answered.
 
-    `copies`: gets the text that was read, for the long way: nothing is read twice.
+    `copies`: texts that were read already; gets what is read here, for the long way: nothing is read twice.
     """
-    call = _CALLS.get(note.number)
+    call = CALLS.get(note.number)
     if call is None:
         return False
-    path_at, flags_at, buffer_at, fixed = call
-    args = note.args
-    flags = (args[flags_at] & _INT if flags_at >= 0 else 0) | fixed
-    opens = buffer_at < 0
-    if flags & ~(_OPEN_FLAGS if opens else AT_SYMLINK_NOFOLLOW) or not args[path_at]:
+    pointer = note.args[call.path]
+    flags = (note.args[call.flags] & _INT if call.flags >= 0 else 0) | call.fixed
+    if flags & ~call.known or not pointer:
         return False
-    try:
-        name = kernel.read_text(note.tid, args[path_at])
-    except OSError:
-        return False
-    path = copies[args[path_at]] = name.decode(_ENCODING, _ERRORS)
+    path = copies.get(pointer)
+    if path is None:
+        try:
+            path = kernel.read_text(note.tid, pointer).decode(_ENCODING, _ERRORS)
+        except OSError:
+            return False
+        copies[pointer] = path
     if not is_plain(path) or path.startswith(("/proc/", "/dev/")):
         return False
-    if not client.rules.allows(path, READ if opens else STAT) or not client.listener.is_valid(note.id):
+    if not client.rules.allows(path, call.need) or not client.listener.is_valid(note.id):
         return False
     try:
-        fd = kernel.openat2(view.root, name, _FOUND, STRICT)
+        fd = kernel.openat2(view.root, path.encode(_ENCODING, _ERRORS), _FOUND, STRICT)
     except OSError as error:
         return error.errno in _MISSING and client.listener.fail(note.id, error.errno or 2)
     try:
-        return _give(client, note, fd, flags) if opens else _tell(client, note, fd, args[buffer_at], flags)
+        if call.buffer < 0:
+            return _give(client, note, fd, flags)
+        return _tell(client, note, fd, note.args[call.buffer], flags)
     finally:
         os.close(fd)
 
@@ -86,7 +101,10 @@ def answer(client: Client, view: View, note: Notification, copies: dict[int, str
 def _give(client: Client, note: Notification, found: int, flags: int) -> bool:
     if stat.S_IFMT(os.fstat(found).st_mode) not in _SHOWN:
         return False
-    fd = os.open(f"/proc/self/fd/{found}", flags & (os.O_DIRECTORY | os.O_NONBLOCK) | _ALWAYS)
+    try:
+        fd = os.open(f"/proc/self/fd/{found}", flags & (os.O_DIRECTORY | os.O_NONBLOCK) | _ALWAYS)
+    except BlockingIOError:
+        return False  # a lease: that takes long
     try:
         if not flags & os.O_NONBLOCK:
             fcntl.fcntl(fd, fcntl.F_SETFL, 0)

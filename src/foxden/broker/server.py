@@ -22,6 +22,7 @@ from foxden.broker import changing, looking, memory, opening, quick
 from foxden.broker.client import Client, Pending, StackWait
 from foxden.broker.forms import KNOWN_FLAGS, Request, decode, forms_of, signed_64
 from foxden.broker.job import EACCES, EINVAL, ENOENT, Gone, Job
+from foxden.broker.loops import Ready, make_loop
 from foxden.broker.notify import Listener, Notification, sizes
 from foxden.broker.records import Act, Ask, Detached, Given, Refused, carried
 from foxden.broker.rules import READ, STAT
@@ -30,7 +31,6 @@ from foxden.broker.waiting import Later, Waiting, connected
 from foxden.sandbox import linux
 
 _ENOSYS = errno.ENOSYS
-_ROUND_MAX = 64
 _STACK_S = 0.05
 _FLUSH_S = 1.0
 _ASKS_MAX = 64  # of one child at a time; beyond that it is refused unasked
@@ -56,7 +56,8 @@ class Broker:
         self._sink = sink
         self._size = sizes()[0]
         self._forms = forms_of(linux.ARCH)
-        self._epoll = select.epoll()
+        self._loop = make_loop(self._size)
+        self._epoll = self._loop.epoll
         self._waiting = Waiting()
         self._by_id: dict[int, Client] = {}
         self._by_fd: dict[int, Client] = {}
@@ -90,7 +91,7 @@ class Broker:
             self.detach(child_id)
         client = Client(
             child_id, Listener(listener, self._size), stacks, self._sink, dict(errnos or {}),
-            is_child=view == "child", ask=ask, ask_timeout_s=ask_timeout_s, everything=everything,
+            loop=self._loop, is_child=view == "child", ask=ask, ask_timeout_s=ask_timeout_s, everything=everything,
         )  # fmt: skip
         self._by_id[child_id] = self._by_fd[listener] = client
         client.set_rules(tuple(rules), tuple((tree, tuple(names)) for tree, names in protected))
@@ -133,14 +134,16 @@ class Broker:
             self._no_longer(client)
         self._epoll.unregister(client.listener.fd)
         del self._by_id[client.child_id], self._by_fd[client.listener.fd]
+        served = client.served
+        self._loop.remove(client)
         client.close(keep=self._host)
-        self._sink(Detached(client.child_id, client.served, client.refused, client.teller.untold))
+        self._sink(Detached(client.child_id, served, client.refused, client.teller.untold))
 
     def close(self) -> None:
         for client in list(self._by_id.values()):
             self._end(client)
         self._waiting.close()
-        self._epoll.close()
+        self._loop.close()
         self._host.close()
         os.umask(self._umask)
 
@@ -173,12 +176,12 @@ class Broker:
         own = self.timeout()
         wait = own if timeout < 0 else timeout if own < 0 else min(own, timeout)
         others = []
-        for fd, event in self._epoll.poll(wait, _ROUND_MAX):
-            client = self._by_fd.get(fd)
+        for ready in self._loop.wait(wait):
+            client = self._by_fd.get(ready.fd)
             if client is None:
-                others.append((fd, event))
-            elif event & select.EPOLLIN:
-                self._serve(client)
+                others.append((ready.fd, ready.event))
+            elif ready.event & select.EPOLLIN:
+                self._serve(client, ready)
             else:
                 self._end(client)
         for fd, event in others:  # last: who attaches could get the number of a listener whose event is still here
@@ -186,21 +189,22 @@ class Broker:
         if own >= 0:
             self._tick(monotonic())
 
-    def _serve(self, client: Client) -> None:
-        note = client.listener.receive()
-        if note is None:
-            return
-        client.served += 1
+    def _serve(self, client: Client, ready: Ready) -> None:
+        note, copies = ready.note, ready.copies
+        if note is None or copies is None:
+            note, copies = client.listener.receive(), {}
+            if note is None:
+                return
+            client.received += 1
         wait = client.stack_wait
         if wait is not None and wait.key == _key(note):
             # The same call of the same thread, which is refused whatever its memory says by now.
             self._no_longer(client)
             self._refuse(client, note, wait.refusal, wait.operation, client.read_stack(), asked=False)
             return
-        view = client.view
-        copies: dict[int, str] = {}
+        view = client.view if client.may_be_quick(taken=ready.note is not None) else None
         try:
-            if view is not None and client.is_quick and quick.answer(client, view, note, copies):
+            if view is not None and quick.answer(client, view, note, copies):
                 return
         except OSError as error:
             client.listener.fail(note.id, error.errno or EACCES)
@@ -355,6 +359,7 @@ class Broker:
             return False
         client.stack_wait = StackWait(_key(note), note, refusal, operation, monotonic() + _STACK_S)
         self._stack_waits.append(client)
+        self._loop.hold(client, on=True)
         return True
 
     def _ask(
@@ -423,6 +428,7 @@ class Broker:
     def _no_longer(self, client: Client) -> None:
         client.stack_wait = None
         self._stack_waits.remove(client)
+        self._loop.hold(client, on=False)
 
     def _overdue(self, token: int, pending: Pending, now: float) -> None:
         """No answer is a no; a helper goes on as long as somebody waits for it."""
