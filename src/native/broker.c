@@ -73,6 +73,7 @@ struct child {
 typedef struct {
     PyObject_HEAD
     int busy;
+    int descriptors; /* /proc/self/fd */
     size_t calls_count;
     struct call calls[CALLS_MAX];
     struct child *first;
@@ -200,16 +201,16 @@ static enum answer give(int listener, uint64_t id, int fd, unsigned flags)
 
 /* ---- what was found */
 
-static enum answer answer_open(int listener, uint64_t id, int found, unsigned flags)
+static enum answer answer_open(int listener, uint64_t id, int descriptors, int found, unsigned flags)
 {
     struct stat status;
-    char name[32];
+    char name[16];
     int fd;
     if (fstat(found, &status) < 0 || !(S_ISREG(status.st_mode) || S_ISDIR(status.st_mode)))
         return FOR_PYTHON;
-    snprintf(name, sizeof name, "/proc/self/fd/%d", found); /* no name of the child's is looked up again */
+    snprintf(name, sizeof name, "%d", found); /* no name of the child's is looked up again */
     do
-        fd = open(name, (int)(flags & (O_DIRECTORY | O_NONBLOCK)) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        fd = openat(descriptors, name, (int)(flags & (O_DIRECTORY | O_NONBLOCK)) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     while (fd < 0 && errno == EINTR);
     if (fd < 0)
         return errno == EWOULDBLOCK ? FOR_PYTHON : end_call(listener, id, errno); /* a lease: that takes long */
@@ -276,7 +277,7 @@ static enum answer answer_call(Loop *loop, const struct child *child, const stru
     if (found < 0) /* of a path that is granted it may be known that nothing is there */
         return errno == ENOENT || errno == ENOTDIR ? end_call(listener, note->id, errno) : FOR_PYTHON;
     enum answer answer = call->buffer < 0
-        ? answer_open(listener, note->id, found, flags)
+        ? answer_open(listener, note->id, loop->descriptors, found, flags)
         : answer_stat(child, note, found, note->data.args[call->buffer], flags);
     close(found);
     return answer;
@@ -494,7 +495,8 @@ static PyObject *loop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     struct call calls[CALLS_MAX];
     const char *rows;
     Py_ssize_t size;
-    if (!PyArg_ParseTuple(args, "y#:Loop", &rows, &size) || (kwargs != NULL && PyDict_Size(kwargs) > 0))
+    int descriptors;
+    if (!PyArg_ParseTuple(args, "y#i:Loop", &rows, &size, &descriptors) || (kwargs != NULL && PyDict_Size(kwargs) > 0))
         return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_TypeError, "Loop: expected no keyword");
     if ((size_t)size > sizeof calls || (size_t)size % sizeof *calls != 0)
         return PyErr_Format(PyExc_ValueError, "Loop: expected at most %d whole rows", CALLS_MAX);
@@ -505,6 +507,7 @@ static PyObject *loop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
             return PyErr_Format(PyExc_ValueError, "Loop: row %zu names a register that is none", i);
     Loop *loop = (Loop *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
     if (loop != NULL) {
+        loop->descriptors = descriptors;
         memcpy(loop->calls, calls, (size_t)size);
         loop->calls_count = (size_t)size / sizeof *calls;
     }

@@ -73,6 +73,7 @@ class Client:
         self.stack_wait: StackWait | None = None
         self.is_quick = not everything  # may its plain calls be answered the short way?
         self._loop, self._has_ids = loop, False
+        self.descriptors = loop.descriptors
         self._without_stack: tuple[int, ...] = ()
         self._given: tuple[RuleList, ProtectedList] = ((), ())
         loop.set_rules(self)
@@ -92,11 +93,12 @@ class Client:
     def served(self) -> int:
         return self.received + self._loop.served(self)
 
-    def may_be_quick(self, *, taken: bool) -> bool:
-        """Is the short way to be tried?  `taken`: the loop did, in vain, and lacked the maps of ids at most."""
+    @property
+    def quick_view(self) -> View | None:
+        """The view, if plain calls may be answered the short way."""
         if not self._has_ids and self.tasks.maps is not None:
             self._has_ids = self._loop.set_ids(self)
-        return self.is_quick and not (taken and self._has_ids)
+        return self.view if self.is_quick else None
 
     def have_view(self) -> View:
         if self.view is None:

@@ -51,6 +51,7 @@ class Loop:
 
     def __init__(self) -> None:
         self.epoll = select.epoll()
+        self.descriptors = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def wait(self, timeout: float) -> Iterable[Ready]:
         return [Ready(fd, event) for fd, event in self.epoll.poll(timeout, _ROUND_MAX)]
@@ -74,6 +75,7 @@ class Loop:
 
     def close(self) -> None:
         self.epoll.close()
+        os.close(self.descriptors)
 
 
 class NativeLoop(Loop):
@@ -81,7 +83,8 @@ class NativeLoop(Loop):
 
     def __init__(self, extension: native.Native) -> None:
         super().__init__()
-        self._loop = extension.Loop(b"".join(_CALL.pack(number, *call) for number, call in quick.CALLS.items()))
+        rows = b"".join(_CALL.pack(number, *call[1:]) for number, call in quick.CALLS.items())
+        self._loop = extension.Loop(rows, self.descriptors)
 
     def wait(self, timeout: float) -> Iterable[Ready]:
         found = self._loop.serve(self.epoll.fileno(), timeout)

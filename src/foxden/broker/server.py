@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 
-from foxden.broker import changing, looking, memory, opening, quick
+from foxden.broker import changing, kernel, looking, memory, opening, quick
 from foxden.broker.client import Client, Pending, StackWait
 from foxden.broker.forms import KNOWN_FLAGS, Request, decode, forms_of, signed_64
 from foxden.broker.job import EACCES, EINVAL, ENOENT, Gone, Job
@@ -32,6 +32,8 @@ from foxden.sandbox import linux
 
 _ENOSYS = errno.ENOSYS
 _STACK_S = 0.05
+_STACK_SIGNAL = int(signal.SIGUSR2)
+_NEVER = float("inf")
 _FLUSH_S = 1.0
 _ASKS_MAX = 64  # of one child at a time; beyond that it is refused unasked
 ASK_TIMEOUT_S = 30.0
@@ -155,13 +157,15 @@ class Broker:
 
     def timeout(self) -> float:
         """Seconds until something is due; negative: nothing is."""
-        if not (self._flush_at or self._pending or self._stack_waits):
-            return -1.0
-        due = [client.stack_wait.deadline for client in self._stack_waits if client.stack_wait is not None]
-        due += [pending.deadline for pending in self._pending.values()]
-        if self._flush_at:
-            due.append(self._flush_at)
-        return max(0.0, min(due) - monotonic()) if due else -1.0
+        due = self._due()
+        return max(0.0, due - monotonic()) if due < _NEVER else -1.0
+
+    def _due(self) -> float:
+        due = self._flush_at or _NEVER
+        for client in self._stack_waits:
+            if client.stack_wait is not None and client.stack_wait.deadline < due:
+                due = client.stack_wait.deadline
+        return min(due, *(pending.deadline for pending in self._pending.values())) if self._pending else due
 
     def watch(self, fd: int, on_event: Callable[[int], None]) -> None:
         """Have the loop also wait for this descriptor to be readable."""
@@ -173,8 +177,11 @@ class Broker:
 
     def step(self, timeout: float = -1.0) -> None:
         """Wait for at most `timeout` seconds (negative: as long as it takes), and serve one round."""
-        own = self.timeout()
-        wait = own if timeout < 0 else timeout if own < 0 else min(own, timeout)
+        due = self._due()
+        wait = timeout
+        if due < _NEVER:
+            own = max(0.0, due - monotonic())
+            wait = own if timeout < 0 else min(own, timeout)
         others = []
         for ready in self._loop.wait(wait):
             client = self._by_fd.get(ready.fd)
@@ -186,8 +193,8 @@ class Broker:
                 self._end(client)
         for fd, event in others:  # last: who attaches could get the number of a listener whose event is still here
             self._watched[fd](event)
-        if own >= 0:
-            self._tick(monotonic())
+        if due < _NEVER and (now := monotonic()) >= due:
+            self._tick(now)
 
     def _serve(self, client: Client, ready: Ready) -> None:
         note, copies = ready.note, ready.copies
@@ -202,10 +209,13 @@ class Broker:
             self._no_longer(client)
             self._refuse(client, note, wait.refusal, wait.operation, client.read_stack(), asked=False)
             return
-        view = client.view if client.may_be_quick(taken=ready.note is not None) else None
+        view = client.quick_view
         try:
             if view is not None and quick.answer(client, view, note, copies):
                 return
+        except Refused as refusal:
+            self._refuse(client, note, refusal, quick.CALLS[note.number].operation, None, asked=False)
+            return
         except OSError as error:
             client.listener.fail(note.id, error.errno or EACCES)
             return
@@ -354,7 +364,7 @@ class Broker:
             return False
         client.stacks.drop()
         try:
-            linux.syscall("tgkill", client.tasks.who(note.tid).tgid, note.tid, int(signal.SIGUSR2))
+            kernel.tgkill(client.tasks.who(note.tid).tgid, note.tid, _STACK_SIGNAL)
         except OSError:
             return False
         client.stack_wait = StackWait(_key(note), note, refusal, operation, monotonic() + _STACK_S)
