@@ -75,11 +75,13 @@ class BrokerChild(ChildActor, protocol=PBroker, side=Side.CHILD):
         def from_parent(event: int) -> None:
             if event & ~select.EPOLLOUT:
                 pipe.step()
-            elif self._queue:  # room for the largest message, when the socket says that there is any
-                self.send(self._message(self._queue.popleft()))
 
         broker.watch(parent, from_parent)
+        room = select.poll()
+        room.register(parent, select.POLLOUT)
         while True:
+            if self._queue and room.poll(0):  # for the largest message, when the socket says that there is any
+                self.send(self._message(self._queue.popleft()))
             if bool(self._queue) is not writing:
                 writing = not writing
                 broker.watch_writing(parent, writing=writing)

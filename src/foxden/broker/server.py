@@ -40,6 +40,7 @@ ASK_TIMEOUT_S = 30.0
 
 Sink = Callable[[Act | Ask | Detached], None]
 Operation = Callable[[Job], "int | Given | Later"]
+Stack = Callable[[], tuple[str, ...]]  # reads it, when there is time: the child need not wait for that
 OPERATIONS: dict[str, Operation] = {
     "open": opening.open_, "connect": opening.connect,
     "stat": looking.stat_, "statx": looking.statx, "access": looking.access, "readlink": looking.readlink,
@@ -122,11 +123,15 @@ class Broker:
         if pending is None or pending.refusal is None:
             return
         del self._pending[token]
-        refusal = pending.refusal
+        refusal, client, note = pending.refusal, pending.client, pending.note
+
+        def stack() -> tuple[str, ...]:
+            return pending.stack
+
         if allow:
-            self._handle(pending.client, pending.note, pending.stack, (refusal.path, refusal.access), asked=True)
+            self._handle(client, note, stack, (refusal.path, refusal.access), asked=True)
         else:
-            self._answer_refusal(pending.client, pending.note, refusal, pending.operation, pending.stack)
+            self._answer_refusal(client, note, refusal, pending.operation, stack)
 
     def _end(self, client: Client) -> None:
         for token in [token for token, pending in self._pending.items() if pending.client is client]:
@@ -207,7 +212,7 @@ class Broker:
         if wait is not None and wait.key == _key(note):
             # The same call of the same thread, which is refused whatever its memory says by now.
             self._no_longer(client)
-            self._refuse(client, note, wait.refusal, wait.operation, client.read_stack(), asked=False)
+            self._refuse(client, note, wait.refusal, wait.operation, client.read_stack, asked=False)
             return
         view = client.quick_view
         try:
@@ -225,7 +230,7 @@ class Broker:
         self,
         client: Client,
         note: Notification,
-        stack: tuple[str, ...] | None = None,
+        stack: Stack | None = None,
         allowed: tuple[str, int] | None = None,
         *,
         asked: bool = False,
@@ -248,7 +253,7 @@ class Broker:
         except Exception as error:  # whatever of ours fails: the child has its answer, and the others go on
             traceback.print_exc(file=sys.stderr)
             failure = Refused(errno=EACCES, detail=f"the broker failed: {type(error).__name__}")
-            self._answer_refusal(client, note, failure, request.operation, ())
+            self._answer_refusal(client, note, failure, request.operation, _no_stack)
         return None
 
     def _do(
@@ -340,7 +345,7 @@ class Broker:
     # ---- refusing, and telling
 
     def _refuse(
-        self, client: Client, note: Notification, refusal: Refused, operation: str, stack: tuple[str, ...] | None,
+        self, client: Client, note: Notification, refusal: Refused, operation: str, stack: Stack | None,
         *, asked: bool,
     ) -> None:  # fmt: skip
         """Ask for the stack if it has one and this is new; ask the parent, if it wants to be asked; refuse."""
@@ -350,12 +355,12 @@ class Broker:
             if not may_ask:
                 self._fail(client, note, refusal)
                 return None
-            stack = ()
+            stack = _no_stack
         if stack is None and self._ask_for_stack(client, note, refusal, operation):
             return None
-        if may_ask and self._ask(client, note, refusal, operation, stack or ()):
+        if may_ask and self._ask(client, note, refusal, operation, stack or _no_stack):
             return None
-        self._answer_refusal(client, note, refusal, operation, stack or ())
+        self._answer_refusal(client, note, refusal, operation, stack or _no_stack)
         return None
 
     def _ask_for_stack(self, client: Client, note: Notification, refusal: Refused, operation: str) -> bool:
@@ -372,25 +377,26 @@ class Broker:
         self._loop.hold(client, on=True)
         return True
 
-    def _ask(
-        self, client: Client, note: Notification, refusal: Refused, operation: str, stack: tuple[str, ...]
-    ) -> bool:
+    def _ask(self, client: Client, note: Notification, refusal: Refused, operation: str, stack: Stack) -> bool:
         if sum(pending.client is client for pending in self._pending.values()) >= _ASKS_MAX:
             return False
         if carried(refusal.path) != refusal.path:  # what would be asked for is not what would be opened
             return False
         self._token += 1
         deadline = monotonic() + client.ask_timeout_s
-        self._pending[self._token] = Pending(client, note, operation, refusal, stack, deadline)
+        self._pending[self._token] = Pending(client, note, operation, refusal, stack(), deadline)
         pid = client.tasks.pid(note.tid)
         self._sink(Ask(self._token, client.child_id, pid, operation, refusal.path, refusal.access))
         return True
 
     def _answer_refusal(
-        self, client: Client, note: Notification, refusal: Refused, operation: str, stack: tuple[str, ...]
+        self, client: Client, note: Notification, refusal: Refused, operation: str, read_stack: Stack
     ) -> None:
         pid = client.tasks.pid(note.tid)
+        client.listener.wake_here(False)
         code = self._fail(client, note, refusal)
+        client.listener.wake_here(True)
+        stack = read_stack()
         act = Act(
             client.child_id, pid, False, operation, note.number, tuple(map(signed_64, note.args)),
             carried(refusal.path), refusal.access, code, stack, 1, refusal.detail,
@@ -426,7 +432,7 @@ class Broker:
                 self._no_longer(client)
                 client.go_without_stack(wait.key)
                 if client.listener.is_valid(wait.note.id):  # it does not hear the signal
-                    self._answer_refusal(client, wait.note, wait.refusal, wait.operation, ())
+                    self._answer_refusal(client, wait.note, wait.refusal, wait.operation, _no_stack)
         for token, pending in list(self._pending.items()):
             if pending.deadline <= now:
                 self._overdue(token, pending, now)
@@ -449,6 +455,10 @@ class Broker:
         else:
             self._waiting.cancel(token)
             del self._pending[token]
+
+
+def _no_stack() -> tuple[str, ...]:
+    return ()
 
 
 def _key(note: Notification) -> tuple[int, ...]:
