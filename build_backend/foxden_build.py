@@ -30,7 +30,7 @@ SETTINGS = {
 }
 _WORDS = {"": False, "0": False, "false": False, "1": True, "true": True}
 
-_COMPILE = (
+COMPILE = (
     "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wformat=2", "-Wstrict-prototypes",
     "-fvisibility=hidden", "-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2",
 )  # fmt: skip
@@ -46,7 +46,7 @@ def extensions() -> list[Extension]:
     return [
         Extension(
             "foxden._native", sources, depends=["src/native/native.h"], optional=True, py_limited_api=True,
-            define_macros=[("Py_LIMITED_API", STABLE_ABI)], extra_compile_args=list(_COMPILE),
+            define_macros=[("Py_LIMITED_API", STABLE_ABI)], extra_compile_args=list(COMPILE),
             extra_link_args=list(_LINK),
         )
     ]  # fmt: skip

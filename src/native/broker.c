@@ -28,13 +28,12 @@
 #include <unistd.h>
 
 #define CALLS_MAX 8
-#define ID_LINES_MAX 4      /* of a uid_map: Python answers children that have more */
 #define OVERFLOW_ID 65534   /* what the kernel shows for ids that a user namespace does not have */
 #define PAGE 4096
 #define FIRST 256           /* bytes: most paths end there */
 #define WAIT_MAX_S 86400.0  /* a longer wait ends early, and is begun anew */
 
-/* The three tables come from Python as bytes, in these shapes: broker/native_loop packs them. */
+/* The tables come from Python as bytes, in these shapes: broker/loops packs them. */
 
 struct call { /* indexes of registers, and what is done here: a row of broker/quick */
     int32_t number, path, flags, buffer; /* flags -1: none; buffer -1: it opens, else it stats */
@@ -47,22 +46,17 @@ struct rule { /* in the order of their paths */
     uint32_t above;          /* what it has for lying above something that is given */
 };
 
-struct id_line { /* of a uid_map or gid_map */
-    uint32_t inside, outside, count;
-};
-
-struct ids {
-    size_t count;
-    struct id_line lines[ID_LINES_MAX];
+struct ids { /* the one line of a uid_map or gid_map; count 0: as they are outside */
+    unsigned inside, outside, count;
 };
 
 struct child {
     struct child *next;
     int listener;
-    int root;              /* -1: Python answers all of its calls */
-    int held;              /* likewise, for a while */
-    int ids_known;         /* until then Python answers what stats */
-    struct ids uids, gids; /* both empty: as they are outside */
+    int root;      /* -1: Python answers all of its calls */
+    int held;      /* likewise, for a while */
+    int ids_known; /* until then Python answers what stats */
+    struct ids uids, gids;
     PyObject *rules_bytes, *text_bytes;
     const struct rule *rules;
     size_t rules_count;
@@ -84,7 +78,7 @@ typedef struct {
 enum answer { ANSWERED, FOR_PYTHON };
 
 _Static_assert(sizeof(struct seccomp_notif) == 80 && sizeof(struct seccomp_notif_resp) == 24, "as the ioctls say");
-_Static_assert(sizeof(struct call) == 28 && sizeof(struct rule) == 16 && sizeof(struct id_line) == 12, "no padding");
+_Static_assert(sizeof(struct call) == 28 && sizeof(struct rule) == 16, "as broker/loops packs them");
 
 /* ---- rules */
 
@@ -168,13 +162,6 @@ static int read_text(pid_t tid, uint64_t address, char text[PATH_MAX])
     return ENAMETOOLONG;
 }
 
-static int write_memory(pid_t tid, uint64_t address, void *bytes, size_t size)
-{
-    struct iovec here = {bytes, size}, there = {(void *)(uintptr_t)address, size};
-    ssize_t put = process_vm_writev(tid, &here, 1, &there, 1, 0);
-    return put == (ssize_t)size ? 0 : put < 0 ? errno : EFAULT;
-}
-
 /* ---- answers: never "continue", for what was judged was a copy */
 
 static int is_valid(int listener, uint64_t id)
@@ -223,14 +210,11 @@ static enum answer answer_open(int listener, uint64_t id, int descriptors, int f
     return answer;
 }
 
-static uint32_t inside(const struct ids *ids, uint32_t outer)
+static unsigned inside(const struct ids *ids, unsigned outer)
 {
-    for (size_t i = 0; i < ids->count; i++) {
-        const struct id_line *line = &ids->lines[i];
-        if (outer >= line->outside && outer - line->outside < line->count)
-            return line->inside + (outer - line->outside);
-    }
-    return OVERFLOW_ID;
+    if (ids->count == 0)
+        return outer;
+    return outer >= ids->outside && outer - ids->outside < ids->count ? outer - ids->outside + ids->inside : OVERFLOW_ID;
 }
 
 static enum answer answer_stat(
@@ -241,14 +225,13 @@ static enum answer answer_stat(
         return FOR_PYTHON;
     if (S_ISLNK(status.st_mode) && !(flags & AT_SYMLINK_NOFOLLOW))
         return FOR_PYTHON;
-    if (child->uids.count || child->gids.count) {
-        status.st_uid = inside(&child->uids, status.st_uid);
-        status.st_gid = inside(&child->gids, status.st_gid);
-    }
+    status.st_uid = inside(&child->uids, status.st_uid);
+    status.st_gid = inside(&child->gids, status.st_gid);
     if (!is_valid(child->listener, note->id))
         return ANSWERED;
-    int error = write_memory((pid_t)note->pid, buffer, &status, sizeof status);
-    return end_call(child->listener, note->id, error);
+    struct iovec here = {&status, sizeof status}, there = {(void *)(uintptr_t)buffer, sizeof status};
+    ssize_t put = process_vm_writev((pid_t)note->pid, &here, 1, &there, 1, 0);
+    return end_call(child->listener, note->id, put == (ssize_t)sizeof status ? 0 : put < 0 ? errno : EFAULT);
 }
 
 static enum answer answer_call(Loop *loop, const struct child *child, const struct seccomp_notif *note)
@@ -360,10 +343,10 @@ static PyObject *loop_serve(PyObject *self, PyObject *args)
     served = serve_until(loop, epoll, timeout <= WAIT_MAX_S ? timeout : WAIT_MAX_S, &event, &note);
     Py_END_ALLOW_THREADS
     loop->busy = 0;
-    if (served < 0)
-        return errno == EINTR && PyErr_CheckSignals() == 0 ? Py_NewRef(Py_None) : PyErr_SetFromErrno(PyExc_OSError);
-    if (served == 0)
-        return Py_NewRef(Py_None);
+    if (served < 0 && errno != EINTR)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    if (served <= 0)
+        return PyErr_CheckSignals() < 0 ? NULL : Py_NewRef(Py_None);
     if (served == 1)
         return Py_BuildValue("iI", event.data.fd, event.events);
     const __u64 *a = note.data.args;
@@ -416,29 +399,17 @@ static PyObject *loop_set_rules(PyObject *self, PyObject *args)
     return Py_NewRef(Py_None);
 }
 
-static int copy_ids(struct ids *ids, const char *lines, Py_ssize_t size)
-{
-    if (size % (Py_ssize_t)sizeof *ids->lines != 0 || (size_t)size > sizeof ids->lines) {
-        PyErr_Format(PyExc_ValueError, "set_ids: expected at most %d whole lines", ID_LINES_MAX);
-        return -1;
-    }
-    memcpy(ids->lines, lines, (size_t)size);
-    ids->count = (size_t)size / sizeof *ids->lines;
-    return 0;
-}
-
 static PyObject *loop_set_ids(PyObject *self, PyObject *args)
 {
     int listener;
-    const char *uids, *gids;
-    Py_ssize_t uids_size, gids_size;
+    struct ids uids, gids;
     struct child *child;
-    if (!PyArg_ParseTuple(args, "iy#y#:set_ids", &listener, &uids, &uids_size, &gids, &gids_size)
+    if (!PyArg_ParseTuple(args, "i(III)(III):set_ids", &listener, &uids.inside, &uids.outside, &uids.count, &gids.inside,
+            &gids.outside, &gids.count)
         || (child = known_child((Loop *)self, listener)) == NULL)
         return NULL;
-    child->ids_known = 0;
-    if (copy_ids(&child->uids, uids, uids_size) < 0 || copy_ids(&child->gids, gids, gids_size) < 0)
-        return NULL;
+    child->uids = uids;
+    child->gids = gids;
     child->ids_known = 1;
     return Py_NewRef(Py_None);
 }
@@ -490,26 +461,32 @@ static PyObject *loop_allows(PyObject *self, PyObject *args)
 
 /* ---- the type */
 
+static int is_register(int32_t index, int32_t lowest)
+{
+    return index >= lowest && index < 6;
+}
+
 static PyObject *loop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    struct call calls[CALLS_MAX];
     const char *rows;
     Py_ssize_t size;
     int descriptors;
-    if (!PyArg_ParseTuple(args, "y#i:Loop", &rows, &size, &descriptors) || (kwargs != NULL && PyDict_Size(kwargs) > 0))
-        return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_TypeError, "Loop: expected no keyword");
-    if ((size_t)size > sizeof calls || (size_t)size % sizeof *calls != 0)
-        return PyErr_Format(PyExc_ValueError, "Loop: expected at most %d whole rows", CALLS_MAX);
-    memcpy(calls, rows, (size_t)size);
-    for (size_t i = 0; i < (size_t)size / sizeof *calls; i++)
-        if (calls[i].path < 0 || calls[i].path > 5 || calls[i].flags < -1 || calls[i].flags > 5 || calls[i].buffer < -1
-            || calls[i].buffer > 5)
-            return PyErr_Format(PyExc_ValueError, "Loop: row %zu names a register that is none", i);
+    if (!PyArg_ParseTuple(args, "y#i:Loop", &rows, &size, &descriptors))
+        return NULL;
     Loop *loop = (Loop *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
-    if (loop != NULL) {
+    if (loop == NULL)
+        return NULL;
+    int is_whole = kwargs == NULL && (size_t)size <= sizeof loop->calls && (size_t)size % sizeof *loop->calls == 0;
+    if (is_whole) {
+        memcpy(loop->calls, rows, (size_t)size);
+        loop->calls_count = (size_t)size / sizeof *loop->calls;
         loop->descriptors = descriptors;
-        memcpy(loop->calls, calls, (size_t)size);
-        loop->calls_count = (size_t)size / sizeof *calls;
+    }
+    for (const struct call *call = loop->calls; is_whole && call < loop->calls + loop->calls_count; call++)
+        is_whole = is_register(call->path, 0) && is_register(call->flags, -1) && is_register(call->buffer, -1);
+    if (!is_whole) {
+        PyErr_Format(PyExc_ValueError, "Loop: expected at most %d whole rows of registers", CALLS_MAX);
+        Py_CLEAR(loop);
     }
     return (PyObject *)loop;
 }
@@ -528,7 +505,7 @@ static void loop_dealloc(PyObject *self)
 
 static PyMethodDef loop_methods[] = {
     {"set_rules", loop_set_rules, METH_VARARGS, "set_rules(listener, root, rules, text); root -1: Python answers all."},
-    {"set_ids", loop_set_ids, METH_VARARGS, "set_ids(listener, uids, gids); both empty: as they are outside."},
+    {"set_ids", loop_set_ids, METH_VARARGS, "set_ids(listener, uids, gids): (inside, outside, count); count 0: as outside."},
     {"hold", loop_hold, METH_VARARGS, "hold(listener, on): while it is on Python answers all."},
     {"remove", loop_remove, METH_VARARGS, "remove(listener)"},
     {"served", loop_served, METH_VARARGS, "served(listener) -> how many notifications were taken of it."},

@@ -24,8 +24,8 @@ from foxden.broker.tasks import Tasks
 from foxden.broker.view import View
 
 _ROUND_MAX = 64
-_ID_LINES_MAX = 4  # ID_LINES_MAX of src/native/broker.c
-_CALL, _RULE, _ID_LINE = struct.Struct("=4i3I"), struct.Struct("=IIiI"), struct.Struct("=III")
+_CALL, _RULE = struct.Struct("=4i3I"), struct.Struct("=IIiI")  # struct call, struct rule of src/native/broker.c
+_AS_OUTSIDE = (0, 0, 0)
 _ENCODABLE_SIZE = 80  # of a notification, as the extension knows it
 
 
@@ -101,13 +101,12 @@ class NativeLoop(Loop):
         self._loop.set_rules(client.listener.fd, root, *packed_rules(client.rules))
 
     def set_ids(self, client: Client) -> bool:
+        """Maps of one line, or of all ids: others are Python's."""
         maps = client.tasks.maps
-        if maps is None or any(len(each.lines) > _ID_LINES_MAX for each in maps):
+        if maps is None or any(len(each.lines) != 1 for each in maps if not each.is_identity):
             return False
-        lines = [b"".join(_ID_LINE.pack(*line) for line in each.lines) for each in maps]
-        if all(each.is_identity for each in maps):
-            lines = [b"", b""]
-        self._loop.set_ids(client.listener.fd, *lines)
+        uids, gids = (_AS_OUTSIDE if each.is_identity else each.lines[0] for each in maps)
+        self._loop.set_ids(client.listener.fd, uids, gids)
         return True
 
     def hold(self, client: Client, *, on: bool) -> None:
