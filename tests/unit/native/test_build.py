@@ -56,7 +56,10 @@ def copy_package(target: Path) -> None:
 
 
 def test_all_of_it_is_small_enough_to_be_read() -> None:
-    lines = {path.name: len(path.read_text().splitlines()) for path in SOURCES.iterdir()}
+    comment = re.compile(r"\s*(/\*|\*|//|$)")
+    lines = {
+        path.name: sum(not comment.match(line) for line in path.read_text().splitlines()) for path in SOURCES.iterdir()
+    }
     assert sum(lines.values()) < LINES_MAX, lines
 
 
