@@ -14,7 +14,7 @@ import os
 from importlib import import_module
 from typing import Protocol, cast
 
-INTERFACE = 2  # FOXDEN_INTERFACE of src/native/native.h
+INTERFACE = 3  # FOXDEN_INTERFACE of src/native/native.h
 NO_NATIVE = "no-native"  # the word for fork servers
 
 
@@ -39,6 +39,7 @@ class Native(Protocol):
     """What the extension offers.  Every function checks its arguments: TypeError, ValueError, OSError."""
 
     def interface(self) -> int: ...
+    def trap(self, fd: int, registers: bytes, /) -> None: ...
     def Loop(self, calls: bytes, descriptors: int, /) -> NativeLoop: ...
 
 

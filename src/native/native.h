@@ -14,8 +14,9 @@
 #include <Python.h>
 
 /* Raised with every change of what a function takes or gives: foxden.native loads no other than the one it knows. */
-#define FOXDEN_INTERFACE 2
+#define FOXDEN_INTERFACE 3
 
-extern PyType_Spec foxden_loop_spec; /* broker.c */
+extern PyType_Spec foxden_loop_spec;                        /* broker.c */
+PyObject *foxden_trap(PyObject *module, PyObject *args); /* sigsys.c */
 
 #endif
