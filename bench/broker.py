@@ -13,9 +13,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.figures import Figure, median
 from bench.parts import make_runtime
+from foxden import native
 from foxden.ipc.fields import Listener, StackPipe
 from foxden.launch.child_main import STACK_SIGNAL
 from foxden.parent.runtime import Runtime
@@ -25,6 +27,7 @@ from foxden.sandbox.filter import verdicts
 from foxden.sandbox.paths import AbsPath, Access, FileRule
 from foxden.sandbox.policy import load, resolve
 
+_SWITCH = "FOXDEN_NO_NATIVE"
 _OPENS = 3000
 _REFUSALS = 150  # of different paths, fewer than are told at once: each is told with its stack
 _POLICY = '[syscalls]\ndefault = "allow"\nnotify.EACCES = ["open", "openat"]\n[[level]]\nfrom = 1\n'
@@ -109,8 +112,8 @@ async def _timed(sock: socket.socket, what: str, count: int) -> list[float]:
     return taken
 
 
-async def _measure(runtime: Runtime, path: Path) -> list[Figure]:
-    native = median(_times(lambda number: _open(str(path)), _OPENS))
+async def _measure(runtime: Runtime, path: Path, bounds: Bounds) -> list[Figure]:
+    by_itself = median(_times(lambda number: _open(str(path)), _OPENS))
     with _started(runtime, path) as child:
         await _timed(child, "granted", 200)  # the broker is started by the first
         quiet = await _timed(child, "granted", _OPENS)
@@ -130,21 +133,48 @@ async def _measure(runtime: Runtime, path: Path) -> list[Figure]:
             stop.set()
             thread.join()
     late = sorted(busy)[int(len(busy) * 0.99)]
-    against = f"native {native * 1e6:.1f} µs, brokered {median(quiet) * 1e6:.1f} µs"
+    against = f"native {by_itself * 1e6:.1f} µs, brokered {median(quiet) * 1e6:.1f} µs"
+    way = bounds.way
     return [
-        Figure("brokered open and close / native", median(quiet) / native, "x", 12.0, against=against),
-        Figure("brokered open while the parent computes, p99", late * 1e3, "ms", 2.0),
-        Figure("refused open, told with its stack", median(refused) * 1e6, "µs", 250.0),
-        Figure("refused open, only counted", median(again) * 1e6, "µs", 100.0),
+        Figure(f"brokered open and close / native{way}", median(quiet) / by_itself, "x", bounds.ratio, against=against),
+        Figure(f"brokered open while the parent computes, p99{way}", late * 1e3, "ms", bounds.late_ms),
+        Figure(f"refused open, told with its stack{way}", median(refused) * 1e6, "µs", 250.0),
+        Figure(f"refused open, only counted{way}", median(again) * 1e6, "µs", 100.0),
     ]
 
 
+class Bounds(NamedTuple):
+    way: str
+    ratio: float
+    late_ms: float
+
+
+_WITH, _WITHOUT = Bounds("", 7.0, 0.5), Bounds(", without the extension", 12.0, 2.0)
+
+
 async def measure() -> list[Figure]:
+    """Both ways, where there are two."""
+    figures = []
+    if native.load() is not None:
+        figures += await _measure_one_way(_WITH)
+    before = os.environ.get(_SWITCH)
+    os.environ[_SWITCH] = "1"
+    try:
+        figures += await _measure_one_way(_WITHOUT)
+    finally:
+        if before is None:
+            del os.environ[_SWITCH]
+        else:
+            os.environ[_SWITCH] = before
+    return figures
+
+
+async def _measure_one_way(bounds: Bounds) -> list[Figure]:
     runtime = make_runtime()
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder).resolve() / "file"
             path.write_text("x" * 100)
-            return await _measure(runtime, path)
+            return await _measure(runtime, path, bounds)
     finally:
         await runtime.close()

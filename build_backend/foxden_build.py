@@ -3,20 +3,23 @@
     pip install --config-settings disable-sandbox=true .
     FOXDEN_BUILD_DISABLE_SANDBOX=1 pip install .
 
+And foxden._native, the extension in C, where there is a compiler and Python.h: foxden works without it.
+
 Runs in: builds of the package.  Trusts: who builds.
 Flow: setting or environment name → build_py → foxden/build_settings.py of the wheel, written anew.
-Source: PEP 517; MozillaWiki Security/Sandbox, "Local Build Options".
+Source: PEP 517; MozillaWiki Security/Sandbox, "Local Build Options"; PEP 384.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from setuptools import build_meta
+from setuptools import Extension, build_meta
 from setuptools.build_meta import *  # noqa: F403 - the hooks that are as setuptools has them
 from setuptools.command.build_py import build_py
 
@@ -26,6 +29,27 @@ SETTINGS = {
     "disable-content-sandbox": ("FOXDEN_BUILD_DISABLE_CONTENT_SANDBOX", "DISABLE_CONTENT_SANDBOX"),
 }
 _WORDS = {"": False, "0": False, "false": False, "1": True, "true": True}
+
+COMPILE = (
+    "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wformat=2", "-Wstrict-prototypes",
+    "-fvisibility=hidden", "-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2",
+)  # fmt: skip
+_LINK = ("-Wl,-z,relro,-z,now",)
+STABLE_ABI = "0x030b0000"  # that of Python 3.11, which every later one has
+
+
+def extensions() -> list[Extension]:
+    """None for a free-threaded Python, which has no stable ABI."""
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return []
+    sources = sorted(str(path) for path in Path("src", "native").glob("*.c"))
+    return [
+        Extension(
+            "foxden._native", sources, depends=["src/native/native.h"], optional=True, py_limited_api=True,
+            define_macros=[("Py_LIMITED_API", STABLE_ABI)], extra_compile_args=list(COMPILE),
+            extra_link_args=list(_LINK),
+        )
+    ]  # fmt: skip
 
 
 class BuildPy(build_py):

@@ -68,6 +68,20 @@ def pytest_fixture_setup(
     return result
 
 
+# --- with and without the extension in C -------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["native", "python"])
+def each_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run the test both ways; `usefixtures` it in modules whose outcome must be the same."""
+    monkeypatch.delenv("FOXDEN_NO_NATIVE", raising=False)
+    if request.param == "native":
+        users.require("native")
+    else:
+        monkeypatch.setenv("FOXDEN_NO_NATIVE", "1")
+    return str(request.param)
+
+
 # --- shared -----------------------------------------------------------------------------------------------------
 
 

@@ -56,7 +56,7 @@ ROOMS = (
     # 3, declarations: who may say what to whom
     Room(3, ("foxden.protocols",), pure=True),
     # 4, the kernel: pipes, and sandboxes put on
-    Room(4, ("foxden.ipc.*", "foxden.sandbox.*", "foxden._native")),
+    Room(4, ("foxden.ipc.*", "foxden.sandbox.*", "foxden.native")),
     # 5, what starts, serves and watches children
     Room(5, ("foxden.launch", "foxden.broker", "foxden.observe")),
     # 6, the processes.  Parent and children share no code of this floor: what both need is below

@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ class Need:
     package: str  # in Debian
     what_for: str
     is_here: Callable[[], bool]
+    wished: bool = False  # nothing fails without it
 
 
 def has_program(name: str) -> bool:
@@ -36,11 +38,15 @@ def has_python_docs() -> bool:
     return any(path.is_file() for path in Path("/usr/share/doc").glob("python3*/html/index.html"))
 
 
+def has_python_headers() -> bool:
+    return Path(sysconfig.get_path("include"), "Python.h").is_file()
+
+
 NEEDED = (
     Need("nginx-light", "tests and benchmarks load pages from a real server", lambda: has_program("nginx")),
     Need("bubblewrap", "benchmarks compare with it", lambda: has_program("bwrap")),
     Need("uidmap", "own ids for the children of an ordinary user", lambda: has_program("newuidmap")),
-    Need("gcc", "programs that run in a sandbox: a compiler", lambda: has_program("gcc")),
+    Need("gcc", "the extension in C; programs that run in a sandbox: a compiler", lambda: has_program("gcc")),
     Need("libc6-dev", "likewise: headers and the static library", lambda: Path("/usr/include/stdio.h").is_file()),
     Need("make", "likewise", lambda: has_program("make")),
     Need("git", "likewise", lambda: has_program("git")),
@@ -52,6 +58,7 @@ NEEDED = (
     Need("python3-doc", "tests and benchmarks load its pages", has_python_docs),
     Need("ca-certificates", "https: the authorities that this system trusts", AUTHORITIES.is_file),
     Need("python3-venv", "make setup makes .venv with it", lambda: importlib.util.find_spec("ensurepip") is not None),
+    Need("python3-dev", "the extension in C, without which some things are slower", has_python_headers, wished=True),
 )  # fmt: skip
 
 
@@ -84,7 +91,8 @@ def has_seccomp_filters() -> bool:
 
 def report_missing() -> None:
     for need in missing():
-        print(f"setup: missing package {need.package}: {need.what_for}")
+        word = "wished-for" if need.wished else "missing"
+        print(f"setup: {word} package {need.package}: {need.what_for}")
 
 
 def report_all() -> None:
@@ -104,7 +112,7 @@ def main(arguments: list[str]) -> int:
         report_missing()
     elif not arguments:
         report_all()
-        return 1 if missing() else 0
+        return 1 if any(not need.wished for need in missing()) else 0
     else:
         print("error: unknown arguments\nhint: --packages, --missing, or none", file=sys.stderr)
         return 2

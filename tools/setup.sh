@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Make or refresh .venv, and install Debian's packages where that can be done.  Run by `make setup`.
 #
-# Trusts: requirements.lock.  Leaves: .venv/bin/foxden, and a stamp so that the next run has nothing to do.
+# Trusts: requirements.lock.  Leaves: .venv/bin/foxden, and a stamp so that the next run has nothing to do;
+# src/foxden/_native.abi3.so where there is a compiler.
 # Without root, or without apt-get, it says what is missing and what for, and goes on.
 set -euo pipefail
 umask 022   # the suite also runs as another user, who must be able to read what is installed here
@@ -65,12 +66,30 @@ install_system_packages() {
 exec 9<tools/setup.sh
 flock 9
 
+# Whether the extension can be built: when that changes, there is something to do.
+has_headers() { "$python" -c 'import sysconfig, os, shutil
+print(os.path.isfile(os.path.join(sysconfig.get_path("include"), "Python.h")), shutil.which("cc"))'; }
+
+# `pip` says nothing of an extension that it left out; its log does.
+install_foxden() {
+    local log why
+    rm -f src/foxden/_native.*.so
+    log=$(mktemp)
+    .venv/bin/python -m pip install --quiet --log "$log" --no-deps --no-build-isolation --editable .
+    if ! compgen -G 'src/foxden/_native.*.so' >/dev/null; then
+        why=$(grep -oE 'fatal error: .*|"foxden._native" failed: .{1,60}' "$log" | head -n 1) || true
+        say "the extension in C was not built, foxden does without it: ${why:-this Python has no stable ABI}"
+    fi
+    rm -f "$log"
+}
+
 python=$(find_python)
 install_system_packages "$python"
 
 # The stamp says what .venv was made from, and where: a moved checkout has wrong paths inside.
 stamp=.venv/.foxden-setup
-wanted=$({ pwd; "$python" -VV; cat requirements.lock pyproject.toml tools/setup.sh; } | sha256sum)
+wanted=$({ pwd; "$python" -VV; cat requirements.lock pyproject.toml tools/setup.sh \
+    setup.py build_backend/*.py src/native/*; has_headers; } | sha256sum)
 if [ -x .venv/bin/foxden ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && new_enough .venv/bin/python; then
     exit 0
 fi
@@ -87,6 +106,6 @@ fi
 rm -f "$stamp"
 say "installing requirements.lock into .venv"
 .venv/bin/python -m pip install --quiet --require-hashes --no-deps --requirement requirements.lock
-.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+install_foxden
 echo "$wanted" >"$stamp"
 say "ready: .venv/bin/foxden"

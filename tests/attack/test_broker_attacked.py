@@ -21,7 +21,7 @@ from tests.support import users
 from foxden import ChildCrashed, Den
 from foxden.parent.hosts import ChildHost
 
-pytestmark = pytest.mark.needs("userns", "landlock", "seccomp")
+pytestmark = [pytest.mark.needs("userns", "landlock", "seccomp"), pytest.mark.usefixtures("each_way")]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from foxden import ChildCrashed, Den, FoxdenError
 from foxden.parent.broker import AskRecord
 from foxden.protocols.broker import PBroker
 
-pytestmark = pytest.mark.needs("userns", "landlock", "seccomp")
+pytestmark = [pytest.mark.needs("userns", "landlock", "seccomp"), pytest.mark.usefixtures("each_way")]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.support import users
 
-SOURCES = ("pyproject.toml", "README.md", "MANIFEST.in", "build_backend", "src")
+SOURCES = ("pyproject.toml", "setup.py", "README.md", "MANIFEST.in", "build_backend", "src")
 BUILD = """
 import sys; sys.path.insert(0, "build_backend")
 import foxden_build
@@ -29,7 +29,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in SOURCES:
         source = users.CHECKOUT / name
         if source.is_dir():
-            ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+            ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.so")
             shutil.copytree(source, folder / name, ignore=ignored)
         elif source.exists():
             shutil.copy(source, folder / name)
@@ -45,7 +45,7 @@ def build(checkout: Path, target: Path, *settings: str, what: str = "wheel", **e
 
 
 def installed(checkout: Path, target: Path, *settings: str, **environment: str) -> Path:
-    """Build a wheel and unpack it, which is all that installing a pure one does."""
+    """Build a wheel and unpack it, which is all that installing one does."""
     done = build(checkout, target, *settings, **environment)
     assert done.returncode == 0, done.stderr
     (wheel,) = target.glob("*.whl")

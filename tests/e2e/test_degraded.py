@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.support import den as dens
@@ -20,6 +21,7 @@ from tests.support.servers import ScriptedServer
 from foxden import ChildCrashed, Den, SandboxUnavailable
 from foxden.model.enforcement import Status
 from foxden.model.process_types import BY_NAME, RemoteType
+from foxden.model.records import Violation
 from foxden.sandbox import linux
 from foxden.sandbox.build import build_plan
 
@@ -249,6 +251,28 @@ def test_listener_of_someone_else_costs_the_broker_and_nothing_else(pages: Scrip
         assert den.open(f"{pages.url}/").title == "root"
         assert set(lost(den, "content")) == {"seccomp"}
         assert outcomes_of(den, "content", "web") == BY_FILTER
+
+
+@pytest.mark.usefixtures("each_way")
+def test_without_a_listener_a_child_tells_of_itself_what_it_was_refused(each_way: str, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    with dens.make_den({"FOXDEN_TEST_EMULATE": "listener-taken"}, allow_partial=["seccomp"]) as den:
+        child = dens.launch(den, "content", "web")
+        assert child.enforcement is not None
+        reason = child.enforcement.seccomp.reason if child.enforcement.seccomp else ""
+        for _ in range(3):
+            assert dens.outcome(den, child, "read-file", str(tmp_path / "secret")) == "EACCES"
+        if each_way == "python":
+            assert reason.endswith("no file is brokered, no violation recorded")
+            return
+        assert reason.endswith("violations are recorded by its own word")
+        def of_secret() -> list[Violation]:
+            return [each for each in den.violations() if each.path == str(tmp_path / "secret")]
+
+        dens.wait_until(lambda: sum(each.count for each in of_secret()) == 3, "all three to be told")
+        told = of_secret()[0]
+        assert (told.pid, told.kind, told.operation, told.errno) == (child.pid, "file", "open", "EACCES")
+        assert "by the process's own word" in told.rule
 
 
 # --- programs ---------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ A feature that is missing skips the test and says so; under FOXDEN_TEST_STRICT=1
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import subprocess
 import sys
@@ -50,6 +51,11 @@ def _has_landlock() -> bool:
     return os.environ.get("FOXDEN_TEST_LANDLOCK_ABI") != "0" and check_system.landlock_abi() > 0
 
 
+def _has_extension() -> bool:
+    """Built, whether or not it is switched off."""
+    return importlib.util.find_spec("foxden._native") is not None
+
+
 def _program(name: str) -> Callable[[], bool]:
     return functools.partial(check_system.has_program, name)
 
@@ -73,6 +79,8 @@ FEATURES: dict[str, tuple[str, Callable[[], bool]]] = {
     "sqlite": ("sqlite3 (Debian: sqlite3)", _program("sqlite3")),
     "tmux": ("tmux (Debian: tmux)", _program("tmux")),
     "python_docs": ("Python's documentation (Debian: python3-doc)", check_system.has_python_docs),
+    "native": ("the extension in C (Debian: gcc, python3-dev; then make setup)", _has_extension),
+    "python_headers": ("Python.h (Debian: python3-dev)", check_system.has_python_headers),
 }
 
 needs_root = pytest.mark.needs_root

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from foxden.broker.loops import Loop
 from foxden.broker.notify import Listener, Notification
 from foxden.broker.records import Act, Ask, Detached, Refused
 from foxden.broker.rules import CHANGE, Rules
@@ -54,6 +55,7 @@ class Client:
         sink: Callable[[Act | Ask | Detached], None],
         errnos: dict[int, int],
         *,
+        loop: Loop,
         is_child: bool,
         ask: bool,
         ask_timeout_s: float,
@@ -67,20 +69,36 @@ class Client:
         self.rules = Rules()
         self.view: View | None = None  # of a program: taken from the first thread that asks
         self.teller = Teller(sink)
-        self.served = self.refused = 0
+        self.received = self.refused = 0  # notifications that Python took, calls that were refused
         self.stack_wait: StackWait | None = None
         self.is_quick = not everything  # may its plain calls be answered the short way?
+        self._loop, self._has_ids = loop, False
+        self.descriptors = loop.descriptors
         self._without_stack: tuple[int, ...] = ()
         self._given: tuple[RuleList, ProtectedList] = ((), ())
+        loop.set_rules(self)
 
     def set_rules(self, rules: RuleList, protected: ProtectedList) -> None:
         self._given = (rules, protected)
         if self.view is not None:
             self.rules = resolved_rules(self.view, rules, protected)
+            self._loop.set_rules(self)
 
     def take_view(self, view: View) -> None:
         self.view = view
         self.rules = resolved_rules(view, *self._given)
+        self._loop.set_rules(self)
+
+    @property
+    def served(self) -> int:
+        return self.received + self._loop.served(self)
+
+    @property
+    def quick_view(self) -> View | None:
+        """The view, if plain calls may be answered the short way."""
+        if not self._has_ids and self.tasks.maps is not None:
+            self._has_ids = self._loop.set_ids(self)
+        return self.view if self.is_quick else None
 
     def have_view(self) -> View:
         if self.view is None:

@@ -50,6 +50,7 @@ _openat2 = _prototype("syscall", _LONG, _LONG, _TEXT, _POINTER, _LONG)
 _at_call = _prototype("syscall", _LONG, _LONG, _TEXT, _POINTER, _LONG)
 _statx = _prototype("syscall", _LONG, _LONG, _TEXT, _LONG, _LONG, _POINTER)
 _renameat2 = _prototype("syscall", _LONG, _LONG, _TEXT, _LONG, _TEXT, _LONG)
+_tgkill = _prototype("syscall", _LONG, _LONG, _LONG, _LONG)
 
 # Of the loop's thread only: helper threads use none of these.
 _page = ctypes.create_string_buffer(_PAGE)
@@ -127,6 +128,11 @@ def openat2(folder: int, path: bytes, flags: int, resolve: int) -> int:
         made = _How(flags | os.O_CLOEXEC, 0, resolve)
         how = _hows[flags, resolve] = (made, ctypes.addressof(made))
     return _check(_openat2(_NUMBERS["openat2"], folder, path, how[1], 24))
+
+
+def tgkill(tgid: int, tid: int, number: int) -> None:
+    """Send a signal to one thread.  Raises OSError."""
+    _check(_tgkill(_NUMBERS["tgkill"], tgid, tid, number))
 
 
 def stat_bytes(fd: int) -> bytearray:

@@ -53,16 +53,23 @@ def sizes() -> tuple[int, int]:
 class Listener:
     """One filter's listener; closes it."""
 
-    __slots__ = ("_empty", "fd")
+    __slots__ = ("_chooses", "_empty", "fd")
 
     def __init__(self, fd: int, size: int) -> None:
         self.fd = fd
         self._empty = bytes(size)
-        try:
-            fcntl.ioctl(fd, _SET_FLAGS, _SYNC_WAKE_UP)
-        except OSError as error:
-            if error.errno != 22:  # before Linux 6.6
-                raise
+        self._chooses = True
+        self.wake_here(True)
+
+    def wake_here(self, here: bool) -> None:
+        """Where whoever is answered goes on: at this processor, which is done with it, or at another beside us."""
+        if self._chooses:
+            try:
+                fcntl.ioctl(self.fd, _SET_FLAGS, _SYNC_WAKE_UP if here else 0)
+            except OSError as error:
+                if error.errno != 22:
+                    raise
+                self._chooses = False  # before Linux 6.6
 
     def receive(self) -> Notification | None:
         """The next notification; None: whoever asked is gone, or was interrupted."""

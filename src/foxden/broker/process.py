@@ -13,6 +13,7 @@ import os
 import select
 from collections import deque
 
+from foxden import native
 from foxden.broker import notify
 from foxden.broker.records import Act, Ask, Detached
 from foxden.broker.server import Broker
@@ -74,11 +75,13 @@ class BrokerChild(ChildActor, protocol=PBroker, side=Side.CHILD):
         def from_parent(event: int) -> None:
             if event & ~select.EPOLLOUT:
                 pipe.step()
-            elif self._queue:  # room for the largest message, when the socket says that there is any
-                self.send(self._message(self._queue.popleft()))
 
         broker.watch(parent, from_parent)
+        room = select.poll()
+        room.register(parent, select.POLLOUT)
         while True:
+            if self._queue and room.poll(0):  # for the largest message, when the socket says that there is any
+                self.send(self._message(self._queue.popleft()))
             if bool(self._queue) is not writing:
                 writing = not writing
                 broker.watch_writing(parent, writing=writing)
@@ -107,6 +110,7 @@ def _trees(protected: ProtectedTrees) -> list[tuple[str, tuple[str, ...]]]:
 
 def prewarm() -> None:
     """Ask once what the filter will not let us ask, and look up what is needed late."""
+    native.load()
     notify.sizes()
     os.fsdecode(b"")
 

@@ -1,10 +1,10 @@
 """The two calls that make up nearly all traffic, the short way: open for reading, and stat, of a plain granted path.
 
 Runs in: the broker.  Trusts: the same as the long way, and judges by the same means, in the same order.
-Flow: registers → path copied once → rules → openat2 without links → what was found → answered; else the long way.
+Flow: registers → path copied once → rules → openat2 without links → what was found → answered, or refused.
 Source: figures: a brokered open in Python costs a context switch there and back, and every call in between.
 
-Whatever is not plain, not granted, a link, a device, a fifo or of /proc is left to the long way: False.
+Whatever is not plain, a link, a device, a fifo or of /proc is left to the long way: False.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import os
 import stat
 import struct
 import sys
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from foxden.broker import kernel
 from foxden.broker.forms import AT_SYMLINK_NOFOLLOW, FORMS, O_LARGEFILE
 from foxden.broker.notify import Listener, Notification
+from foxden.broker.records import Refused
 from foxden.broker.rules import READ, STAT, Rules
 from foxden.broker.tasks import Tasks
 from foxden.broker.view import STRICT, View, is_plain
@@ -36,10 +37,24 @@ _IDS = struct.Struct("=II")
 _INT = 0xFFFF_FFFF
 
 _numbers = NUMBERS.get(linux.ARCH, {})
-# Call number → (register of the path, of the flags, of struct stat; -1: an open).
-_CALLS = {
-    _numbers[name]: (form.path, form.flags, form.buffer, form.fixed)
+
+
+class Call(NamedTuple):
+    """Registers, -1: none; and what is done with such a call here."""
+
+    operation: str
+    path: int
+    flags: int
+    buffer: int  # of struct stat; -1: an open
+    fixed: int  # flags that it implies
+    known: int  # flags that are answered here
+    need: int  # what the rules must give
+
+
+CALLS = {
+    _numbers[name]: Call(form.operation, form.path, form.flags, form.buffer, form.fixed, *rest)
     for name, form in FORMS.items()
+    for rest in [(_OPEN_FLAGS, READ) if form.operation == "open" else (AT_SYMLINK_NOFOLLOW, STAT)]
     if name in ("open", "openat", "stat", "lstat", "newfstatat") and name in _numbers
 }
 
@@ -48,45 +63,66 @@ class Client(Protocol):
     listener: Listener
     tasks: Tasks
     rules: Rules
+    descriptors: int  # /proc/self/fd
 
 
 def answer(client: Client, view: View, note: Notification, copies: dict[int, str]) -> bool:
-    """Answer, if it is one of those.  Raises OSError: the call's own failure, to be answered.
+    """Answer, if it is one of those.  Raises Refused; OSError: the call's own failure, to be answered.
 
-    `copies`: gets the text that was read, for the long way: nothing is read twice.
+    `copies`: texts that were read already; gets what is read here, for the long way: nothing is read twice.
     """
-    call = _CALLS.get(note.number)
+    call = CALLS.get(note.number)
     if call is None:
         return False
-    path_at, flags_at, buffer_at, fixed = call
-    args = note.args
-    flags = (args[flags_at] & _INT if flags_at >= 0 else 0) | fixed
-    opens = buffer_at < 0
-    if flags & ~(_OPEN_FLAGS if opens else AT_SYMLINK_NOFOLLOW) or not args[path_at]:
+    pointer = note.args[call.path]
+    flags = (note.args[call.flags] & _INT if call.flags >= 0 else 0) | call.fixed
+    if flags & ~call.known or not pointer:
         return False
-    try:
-        name = kernel.read_text(note.tid, args[path_at])
-    except OSError:
-        return False
-    path = copies[args[path_at]] = name.decode(_ENCODING, _ERRORS)
+    path = copies.get(pointer)
+    if path is None:
+        try:
+            path = kernel.read_text(note.tid, pointer).decode(_ENCODING, _ERRORS)
+        except OSError:
+            return False
+        copies[pointer] = path
     if not is_plain(path) or path.startswith(("/proc/", "/dev/")):
         return False
-    if not client.rules.allows(path, READ if opens else STAT) or not client.listener.is_valid(note.id):
+    granted = client.rules.allows(path, call.need)
+    if not client.listener.is_valid(note.id):
         return False
     try:
-        fd = kernel.openat2(view.root, name, _FOUND, STRICT)
+        fd = kernel.openat2(view.root, path.encode(_ENCODING, _ERRORS), _FOUND, STRICT)
     except OSError as error:
-        return error.errno in _MISSING and client.listener.fail(note.id, error.errno or 2)
+        if error.errno not in _MISSING:
+            return False
+        if not granted:
+            raise Refused(path, call.need) from None
+        return client.listener.fail(note.id, error.errno or 2)
     try:
-        return _give(client, note, fd, flags) if opens else _tell(client, note, fd, args[buffer_at], flags)
+        if not granted:
+            return _refuse(path, call, fd, flags)
+        if call.buffer < 0:
+            return _give(client, note, fd, flags)
+        return _tell(client, note, fd, note.args[call.buffer], flags)
     finally:
         os.close(fd)
+
+
+def _refuse(path: str, call: Call, found: int, flags: int) -> bool:
+    """No link lies on the way, so it is the canonical path that is not granted.  Where one lies at the end: False."""
+    follows = not flags & (os.O_NOFOLLOW if call.buffer < 0 else AT_SYMLINK_NOFOLLOW)
+    if follows and stat.S_ISLNK(os.fstat(found).st_mode):
+        return False
+    raise Refused(path, call.need)
 
 
 def _give(client: Client, note: Notification, found: int, flags: int) -> bool:
     if stat.S_IFMT(os.fstat(found).st_mode) not in _SHOWN:
         return False
-    fd = os.open(f"/proc/self/fd/{found}", flags & (os.O_DIRECTORY | os.O_NONBLOCK) | _ALWAYS)
+    try:
+        fd = os.open(str(found), flags & (os.O_DIRECTORY | os.O_NONBLOCK) | _ALWAYS, dir_fd=client.descriptors)
+    except BlockingIOError:
+        return False  # a lease: that takes long
     try:
         if not flags & os.O_NONBLOCK:
             fcntl.fcntl(fd, fcntl.F_SETFL, 0)

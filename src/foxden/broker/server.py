@@ -18,10 +18,11 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 
-from foxden.broker import changing, looking, memory, opening, quick
+from foxden.broker import changing, kernel, looking, memory, opening, quick
 from foxden.broker.client import Client, Pending, StackWait
 from foxden.broker.forms import KNOWN_FLAGS, Request, decode, forms_of, signed_64
 from foxden.broker.job import EACCES, EINVAL, ENOENT, Gone, Job
+from foxden.broker.loops import Ready, make_loop
 from foxden.broker.notify import Listener, Notification, sizes
 from foxden.broker.records import Act, Ask, Detached, Given, Refused, carried
 from foxden.broker.rules import READ, STAT
@@ -30,14 +31,16 @@ from foxden.broker.waiting import Later, Waiting, connected
 from foxden.sandbox import linux
 
 _ENOSYS = errno.ENOSYS
-_ROUND_MAX = 64
 _STACK_S = 0.05
+_STACK_SIGNAL = int(signal.SIGUSR2)
+_NEVER = float("inf")
 _FLUSH_S = 1.0
 _ASKS_MAX = 64  # of one child at a time; beyond that it is refused unasked
 ASK_TIMEOUT_S = 30.0
 
 Sink = Callable[[Act | Ask | Detached], None]
 Operation = Callable[[Job], "int | Given | Later"]
+Stack = Callable[[], tuple[str, ...]]  # reads it, when there is time: the child need not wait for that
 OPERATIONS: dict[str, Operation] = {
     "open": opening.open_, "connect": opening.connect,
     "stat": looking.stat_, "statx": looking.statx, "access": looking.access, "readlink": looking.readlink,
@@ -56,7 +59,8 @@ class Broker:
         self._sink = sink
         self._size = sizes()[0]
         self._forms = forms_of(linux.ARCH)
-        self._epoll = select.epoll()
+        self._loop = make_loop(self._size)
+        self._epoll = self._loop.epoll
         self._waiting = Waiting()
         self._by_id: dict[int, Client] = {}
         self._by_fd: dict[int, Client] = {}
@@ -90,7 +94,7 @@ class Broker:
             self.detach(child_id)
         client = Client(
             child_id, Listener(listener, self._size), stacks, self._sink, dict(errnos or {}),
-            is_child=view == "child", ask=ask, ask_timeout_s=ask_timeout_s, everything=everything,
+            loop=self._loop, is_child=view == "child", ask=ask, ask_timeout_s=ask_timeout_s, everything=everything,
         )  # fmt: skip
         self._by_id[child_id] = self._by_fd[listener] = client
         client.set_rules(tuple(rules), tuple((tree, tuple(names)) for tree, names in protected))
@@ -119,11 +123,15 @@ class Broker:
         if pending is None or pending.refusal is None:
             return
         del self._pending[token]
-        refusal = pending.refusal
+        refusal, client, note = pending.refusal, pending.client, pending.note
+
+        def stack() -> tuple[str, ...]:
+            return pending.stack
+
         if allow:
-            self._handle(pending.client, pending.note, pending.stack, (refusal.path, refusal.access), asked=True)
+            self._handle(client, note, stack, (refusal.path, refusal.access), asked=True)
         else:
-            self._answer_refusal(pending.client, pending.note, refusal, pending.operation, pending.stack)
+            self._answer_refusal(client, note, refusal, pending.operation, stack)
 
     def _end(self, client: Client) -> None:
         for token in [token for token, pending in self._pending.items() if pending.client is client]:
@@ -133,14 +141,16 @@ class Broker:
             self._no_longer(client)
         self._epoll.unregister(client.listener.fd)
         del self._by_id[client.child_id], self._by_fd[client.listener.fd]
+        served = client.served
+        self._loop.remove(client)
         client.close(keep=self._host)
-        self._sink(Detached(client.child_id, client.served, client.refused, client.teller.untold))
+        self._sink(Detached(client.child_id, served, client.refused, client.teller.untold))
 
     def close(self) -> None:
         for client in list(self._by_id.values()):
             self._end(client)
         self._waiting.close()
-        self._epoll.close()
+        self._loop.close()
         self._host.close()
         os.umask(self._umask)
 
@@ -152,13 +162,15 @@ class Broker:
 
     def timeout(self) -> float:
         """Seconds until something is due; negative: nothing is."""
-        if not (self._flush_at or self._pending or self._stack_waits):
-            return -1.0
-        due = [client.stack_wait.deadline for client in self._stack_waits if client.stack_wait is not None]
-        due += [pending.deadline for pending in self._pending.values()]
-        if self._flush_at:
-            due.append(self._flush_at)
-        return max(0.0, min(due) - monotonic()) if due else -1.0
+        due = self._due()
+        return max(0.0, due - monotonic()) if due < _NEVER else -1.0
+
+    def _due(self) -> float:
+        due = self._flush_at or _NEVER
+        for client in self._stack_waits:
+            if client.stack_wait is not None and client.stack_wait.deadline < due:
+                due = client.stack_wait.deadline
+        return min(due, *(pending.deadline for pending in self._pending.values())) if self._pending else due
 
     def watch(self, fd: int, on_event: Callable[[int], None]) -> None:
         """Have the loop also wait for this descriptor to be readable."""
@@ -170,38 +182,45 @@ class Broker:
 
     def step(self, timeout: float = -1.0) -> None:
         """Wait for at most `timeout` seconds (negative: as long as it takes), and serve one round."""
-        own = self.timeout()
-        wait = own if timeout < 0 else timeout if own < 0 else min(own, timeout)
+        due = self._due()
+        wait = timeout
+        if due < _NEVER:
+            own = max(0.0, due - monotonic())
+            wait = own if timeout < 0 else min(own, timeout)
         others = []
-        for fd, event in self._epoll.poll(wait, _ROUND_MAX):
-            client = self._by_fd.get(fd)
+        for ready in self._loop.wait(wait):
+            client = self._by_fd.get(ready.fd)
             if client is None:
-                others.append((fd, event))
-            elif event & select.EPOLLIN:
-                self._serve(client)
+                others.append((ready.fd, ready.event))
+            elif ready.event & select.EPOLLIN:
+                self._serve(client, ready)
             else:
                 self._end(client)
         for fd, event in others:  # last: who attaches could get the number of a listener whose event is still here
             self._watched[fd](event)
-        if own >= 0:
-            self._tick(monotonic())
+        if due < _NEVER and (now := monotonic()) >= due:
+            self._tick(now)
 
-    def _serve(self, client: Client) -> None:
-        note = client.listener.receive()
-        if note is None:
-            return
-        client.served += 1
+    def _serve(self, client: Client, ready: Ready) -> None:
+        note, copies = ready.note, ready.copies
+        if note is None or copies is None:
+            note, copies = client.listener.receive(), {}
+            if note is None:
+                return
+            client.received += 1
         wait = client.stack_wait
         if wait is not None and wait.key == _key(note):
             # The same call of the same thread, which is refused whatever its memory says by now.
             self._no_longer(client)
-            self._refuse(client, note, wait.refusal, wait.operation, client.read_stack(), asked=False)
+            self._refuse(client, note, wait.refusal, wait.operation, client.read_stack, asked=False)
             return
-        view = client.view
-        copies: dict[int, str] = {}
+        view = client.quick_view
         try:
-            if view is not None and client.is_quick and quick.answer(client, view, note, copies):
+            if view is not None and quick.answer(client, view, note, copies):
                 return
+        except Refused as refusal:
+            self._refuse(client, note, refusal, quick.CALLS[note.number].operation, None, asked=False)
+            return
         except OSError as error:
             client.listener.fail(note.id, error.errno or EACCES)
             return
@@ -211,7 +230,7 @@ class Broker:
         self,
         client: Client,
         note: Notification,
-        stack: tuple[str, ...] | None = None,
+        stack: Stack | None = None,
         allowed: tuple[str, int] | None = None,
         *,
         asked: bool = False,
@@ -234,7 +253,7 @@ class Broker:
         except Exception as error:  # whatever of ours fails: the child has its answer, and the others go on
             traceback.print_exc(file=sys.stderr)
             failure = Refused(errno=EACCES, detail=f"the broker failed: {type(error).__name__}")
-            self._answer_refusal(client, note, failure, request.operation, ())
+            self._answer_refusal(client, note, failure, request.operation, _no_stack)
         return None
 
     def _do(
@@ -326,7 +345,7 @@ class Broker:
     # ---- refusing, and telling
 
     def _refuse(
-        self, client: Client, note: Notification, refusal: Refused, operation: str, stack: tuple[str, ...] | None,
+        self, client: Client, note: Notification, refusal: Refused, operation: str, stack: Stack | None,
         *, asked: bool,
     ) -> None:  # fmt: skip
         """Ask for the stack if it has one and this is new; ask the parent, if it wants to be asked; refuse."""
@@ -336,12 +355,12 @@ class Broker:
             if not may_ask:
                 self._fail(client, note, refusal)
                 return None
-            stack = ()
+            stack = _no_stack
         if stack is None and self._ask_for_stack(client, note, refusal, operation):
             return None
-        if may_ask and self._ask(client, note, refusal, operation, stack or ()):
+        if may_ask and self._ask(client, note, refusal, operation, stack or _no_stack):
             return None
-        self._answer_refusal(client, note, refusal, operation, stack or ())
+        self._answer_refusal(client, note, refusal, operation, stack or _no_stack)
         return None
 
     def _ask_for_stack(self, client: Client, note: Notification, refusal: Refused, operation: str) -> bool:
@@ -350,32 +369,34 @@ class Broker:
             return False
         client.stacks.drop()
         try:
-            linux.syscall("tgkill", client.tasks.who(note.tid).tgid, note.tid, int(signal.SIGUSR2))
+            kernel.tgkill(client.tasks.who(note.tid).tgid, note.tid, _STACK_SIGNAL)
         except OSError:
             return False
         client.stack_wait = StackWait(_key(note), note, refusal, operation, monotonic() + _STACK_S)
         self._stack_waits.append(client)
+        self._loop.hold(client, on=True)
         return True
 
-    def _ask(
-        self, client: Client, note: Notification, refusal: Refused, operation: str, stack: tuple[str, ...]
-    ) -> bool:
+    def _ask(self, client: Client, note: Notification, refusal: Refused, operation: str, stack: Stack) -> bool:
         if sum(pending.client is client for pending in self._pending.values()) >= _ASKS_MAX:
             return False
         if carried(refusal.path) != refusal.path:  # what would be asked for is not what would be opened
             return False
         self._token += 1
         deadline = monotonic() + client.ask_timeout_s
-        self._pending[self._token] = Pending(client, note, operation, refusal, stack, deadline)
+        self._pending[self._token] = Pending(client, note, operation, refusal, stack(), deadline)
         pid = client.tasks.pid(note.tid)
         self._sink(Ask(self._token, client.child_id, pid, operation, refusal.path, refusal.access))
         return True
 
     def _answer_refusal(
-        self, client: Client, note: Notification, refusal: Refused, operation: str, stack: tuple[str, ...]
+        self, client: Client, note: Notification, refusal: Refused, operation: str, read_stack: Stack
     ) -> None:
         pid = client.tasks.pid(note.tid)
+        client.listener.wake_here(False)
         code = self._fail(client, note, refusal)
+        client.listener.wake_here(True)
+        stack = read_stack()
         act = Act(
             client.child_id, pid, False, operation, note.number, tuple(map(signed_64, note.args)),
             carried(refusal.path), refusal.access, code, stack, 1, refusal.detail,
@@ -411,7 +432,7 @@ class Broker:
                 self._no_longer(client)
                 client.go_without_stack(wait.key)
                 if client.listener.is_valid(wait.note.id):  # it does not hear the signal
-                    self._answer_refusal(client, wait.note, wait.refusal, wait.operation, ())
+                    self._answer_refusal(client, wait.note, wait.refusal, wait.operation, _no_stack)
         for token, pending in list(self._pending.items()):
             if pending.deadline <= now:
                 self._overdue(token, pending, now)
@@ -423,6 +444,7 @@ class Broker:
     def _no_longer(self, client: Client) -> None:
         client.stack_wait = None
         self._stack_waits.remove(client)
+        self._loop.hold(client, on=False)
 
     def _overdue(self, token: int, pending: Pending, now: float) -> None:
         """No answer is a no; a helper goes on as long as somebody waits for it."""
@@ -433,6 +455,10 @@ class Broker:
         else:
             self._waiting.cancel(token)
             del self._pending[token]
+
+
+def _no_stack() -> tuple[str, ...]:
+    return ()
 
 
 def _key(note: Notification) -> tuple[int, ...]:

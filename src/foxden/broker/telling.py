@@ -90,9 +90,9 @@ class Stacks:
                 part = os.read(self._fd, _STACK_BYTES)
             except BlockingIOError:
                 break
-            if not part:
-                break
             found += part
+            if len(part) < _STACK_BYTES:  # that was all
+                break
         return found
 
     def drop(self) -> None:

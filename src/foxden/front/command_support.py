@@ -79,6 +79,7 @@ def _print(report: SupportReport) -> None:
         say(line)
     say(f"Linux {one_line(report.kernel.release)} on {report.architecture}, Python {report.python}")
     say(f"Landlock {_landlock(report.landlock_abi)}, seccomp {'yes' if report.seccomp else 'NO'}")
+    say(f"Native extension: {one_line(report.native)}")
     say()
     for line in table(entries, colour=colour, narrow=width < 100):
         say(line)

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from typing import Any, NoReturn
 
+from foxden import native
 from foxden.ipc.actor import Actor, Why
 from foxden.ipc.blocking import BlockingLoop, BlockingPipe
 from foxden.ipc.codec import Kind, decode_body, encode
@@ -92,6 +93,7 @@ class ChildContext:
                 keep_fds={self.sock.fileno(), *(stacks or ())},
                 landlock_abi_limit=message.landlock_abi_limit,
                 begun=self._begun,
+                answer_traps=lambda: stacks is not None and _answer_traps(stacks[1]),
             )
         except enforce.EnforceError as error:
             root.send(PChildProcess.LaunchFailed(step=error.step, errno=error.errno, reason=error.reason[:1024]))
@@ -143,6 +145,35 @@ def _open_stack_pipe() -> tuple[int, int]:
     return reader, writer
 
 
+_CALLS, _NO_PATH = 512, 255  # CALLS of src/native/sigsys.c
+
+
+_path_registers = b""  # of each call; empty: nothing is prepared for traps
+
+
+def _prepare_for_traps() -> None:
+    """Where a filter is on us already a listener may be, too: then what will be refused is told by SIGSYS."""
+    global _path_registers
+    if linux.prctl(linux.PR_GET_SECCOMP) == 0 or native.load() is None:
+        return
+    from foxden.broker.forms import forms_of
+
+    registers = bytearray([_NO_PATH] * _CALLS)
+    for number, (_, form) in forms_of(linux.ARCH).items():
+        if form.path >= 0 and number < _CALLS:
+            registers[number] = form.path
+    _path_registers = bytes(registers)
+
+
+def _answer_traps(writer: int) -> bool:
+    """What the filter refuses comes as SIGSYS from now on, and is told into this pipe (parent/refusals)."""
+    extension = native.load()
+    if extension is None or not _path_registers:
+        return False
+    extension.trap(writer, _path_registers)
+    return True
+
+
 def _reset_signals() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
@@ -157,6 +188,7 @@ def prewarm() -> None:
         raise RuntimeError("warm")
     except RuntimeError as error:
         traceback.format_exception(error)
+    _prepare_for_traps()
     probes.prewarm()
     enforce.prewarm()
     _rehearse()

@@ -11,6 +11,8 @@ import os
 import socket
 from typing import TYPE_CHECKING, NamedTuple
 
+from foxden import native
+
 if TYPE_CHECKING:
     from foxden.launch import interpreter
 
@@ -30,11 +32,12 @@ def emulated_kernel() -> str:
     """What the starter and the fork servers take away from themselves, and from all that come from them: words.
 
     FOXDEN_TEST_EMULATE holds words of launch/emulate, joined by commas; FOXDEN_TEST_NO_USERNS=1 and
-    MOZ_ASSUME_USER_NS=0 are one of them.
+    MOZ_ASSUME_USER_NS=0 are one of them, and so is FOXDEN_NO_NATIVE=1, which takes the extension in C away.
     """
     no_namespaces = os.environ.get("MOZ_ASSUME_USER_NS") == "0" or os.environ.get("FOXDEN_TEST_NO_USERNS") == "1"
     words = os.environ.get("FOXDEN_TEST_EMULATE", "")
-    return ",".join(filter(None, (words, "no-userns" if no_namespaces else "")))
+    no_extension = native.NO_NATIVE if native.is_off() else ""
+    return ",".join(filter(None, (words, "no-userns" if no_namespaces else "", no_extension)))
 
 
 def subordinate_ids() -> str:

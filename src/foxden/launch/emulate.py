@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 
+from foxden import native
 from foxden.sandbox import capabilities, linux, namespaces, seccomp
 
 # Word → what a filter refuses under it.  clone3 is unknown where clone is judged: no filter can see its flags, so every
@@ -54,9 +55,15 @@ _listener = -1
 
 
 def apply(words: str) -> None:
-    """Put the emulation on this process and all that come from it.  Several words are joined by commas."""
+    """Put the emulation on this process and all that come from it.  Several words are joined by commas.
+
+    One more word is no kernel's: `no-native`, for foxden without its extension.
+    """
     global _words, _listener
-    _words = frozenset(filter(None, words.split(",")))
+    asked = frozenset(filter(None, words.split(",")))
+    if native.NO_NATIVE in asked:
+        native.switch_off()
+    _words = asked - {native.NO_NATIVE}
     if not _words <= WORDS:
         raise ValueError(f"emulate: expected words of {sorted(WORDS)}, got {sorted(_words - WORDS)}")
     if not _words:

@@ -133,10 +133,12 @@ def _be_broker(sock: socket.socket, own: SandboxPlan, plan: ProgramPlan, everyth
     code = 1
     try:
         os.setsid()  # Ctrl-C is the command's to handle
+        from foxden import native
         from foxden.broker import notify, server  # noqa: F401 - loaded before the sandbox is on
         from foxden.sandbox import enforce, linux
 
         linux.set_process_name("foxden-broker")
+        native.load()
         notify.sizes()  # asked once, before the filter that does not let it ask
         enforce.apply(own, namespaces_given=False, own_uid=-1, keep_fds={sock.fileno()}, landlock_abi_limit=0)
         _Loop(sock, plan, everything).run()
@@ -155,25 +157,26 @@ class _Loop:
         self._broker = Broker(self._put)
         self._queue: deque[bytes] = deque()
         self._dropped = 0
+        self._heard = True  # the command has not let go
 
     def run(self) -> None:
         self._sock.send(_LOADED, socket.MSG_NOSIGNAL)
         broker, fd = self._broker, self._sock.fileno()
-        poller = select.poll()
-        poller.register(broker.fileno(), select.POLLIN)
-        heard = True
-        while heard:
-            poller.register(fd, select.POLLIN | (select.POLLOUT if self._queue else 0))
-            wait = broker.timeout()
-            events = dict(poller.poll(-1 if wait < 0 else wait * 1000 + 1))
-            broker.step(0)
-            told = events.get(fd, 0)
-            if told & ~select.POLLOUT:
-                heard = self._hear()
-            elif told & select.POLLOUT:
-                self._sock.send(self._queue.popleft(), socket.MSG_NOSIGNAL)
+        broker.watch(fd, self._from_command)
+        writing = False
+        while self._heard:
+            if bool(self._queue) is not writing:
+                writing = not writing
+                broker.watch_writing(fd, writing=writing)
+            broker.step()
         broker.close()
         while self._queue:
+            self._sock.send(self._queue.popleft(), socket.MSG_NOSIGNAL)
+
+    def _from_command(self, event: int) -> None:
+        if event & ~select.EPOLLOUT:
+            self._heard = self._hear()
+        elif self._queue:
             self._sock.send(self._queue.popleft(), socket.MSG_NOSIGNAL)
 
     def _hear(self) -> bool:

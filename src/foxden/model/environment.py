@@ -71,6 +71,11 @@ ENVIRONMENT: tuple[Variable, ...] = (
         "",
         "sends a signal to each thread instead",
     ),
+    Variable(
+        "FOXDEN_NO_NATIVE",
+        "all processes do without the extension in C, as where it could not be built: the same outcome, slower",
+        "native",
+    ),
     # ---- paths
     Variable("SSL_CERT_FILE", "the certificate authorities to trust, before the system's", _PREFS),
     Variable("XDG_CONFIG_HOME", "`{config}` of policies; else `~/.config`", _PREFS),

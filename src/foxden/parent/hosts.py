@@ -186,6 +186,10 @@ class ChildHost:
             _tell(self, f"is ready: level {self.level}, {enforcement.summary()}")
             if message.listener is not None:
                 self.on_listener(self, message.listener, message.stacks)
+            elif message.stacks is not None and self.denials is not None:
+                from foxden.parent.refusals import Refusals
+
+                Refusals(message.stacks.detach(), self, self.denials)
             self._ready.set_result(enforcement)
 
     def failed(self, error: LaunchFailed) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from foxden import native
 from foxden.errors import FoxdenError
 from foxden.model.enforcement import Enforcement, Layer, Status
 from foxden.model.process_types import BY_NAME, PROCESS_TYPES, ProcessType, RemoteType, family_of
@@ -64,6 +65,7 @@ class SupportReport(msgspec.Struct, frozen=True, kw_only=True):
     python: str
     landlock_abi: int
     seccomp: bool
+    native: str  # the extension in C: `in use`, or why not
     types: list[TypeReport]
     advice: list[str]
 
@@ -96,6 +98,7 @@ async def report(runtime: Runtime, only: Collection[str] = ()) -> SupportReport:
         python=sys.version.split()[0],
         landlock_abi=abi,
         seccomp=facts.seccomp,
+        native=native.status(),
         types=types,
         advice=_advice(types, warn_namespaces=runtime.prefs.get_bool("security.sandbox.warn_unprivileged_namespaces"))
         + runtime.plans.warnings(),

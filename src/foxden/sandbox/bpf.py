@@ -27,6 +27,7 @@ RET_K = 0x06
 
 # linux/seccomp.h
 RET_KILL_PROCESS = 0x8000_0000
+RET_TRAP = 0x0003_0000
 RET_ERRNO = 0x0005_0000
 RET_USER_NOTIF = 0x7FC0_0000
 RET_ALLOW = 0x7FFF_0000
@@ -83,14 +84,17 @@ class _Assembler:
         return struct.pack("<" + "HBBI" * len(self.backwards), *chain.from_iterable(instructions))
 
 
-def compile_filter(table: VerdictTable, *, listener: bool) -> bytes:
+def compile_filter(table: VerdictTable, *, listener: bool, traps: bool = False) -> bytes:
     """The filter of a table.  Without a listener, a verdict that would ask one answers its errno.
+
+    `traps`: it raises SIGSYS instead, with that errno, for a handler that tells of it (`seccomp.without_traps`).
 
     Raises: PolicyError when the program is longer than the kernel takes.
     """
+    asks = RET_USER_NOTIF if listener else RET_TRAP if traps else 0
     assembler = _Assembler()
     ranges = _ranges(table)
-    start = assembler.straight(LD_W_ABS, OFFSET_NR, _tree(assembler, ranges, 0, len(ranges), listener))
+    start = assembler.straight(LD_W_ABS, OFFSET_NR, _tree(assembler, ranges, 0, len(ranges), asks))
     start = assembler.jump(JMP_JEQ_K, AUDIT_ARCH[table.arch], start, assembler.ret(RET_KILL_PROCESS))
     assembler.straight(LD_W_ABS, OFFSET_ARCH, start)
     if len(assembler.backwards) > MAX_INSTRUCTIONS:
@@ -119,25 +123,25 @@ def _ranges(table: VerdictTable) -> list[tuple[int, Entry]]:
     return ranges
 
 
-def _tree(assembler: _Assembler, ranges: list[tuple[int, Entry]], low: int, high: int, listener: bool) -> int:
+def _tree(assembler: _Assembler, ranges: list[tuple[int, Entry]], low: int, high: int, asks: int) -> int:
     """A binary tree over ranges[low:high]; the accumulator holds the number."""
     if high - low == 1:
-        return _entry(assembler, ranges[low][1], listener)
+        return _entry(assembler, ranges[low][1], asks)
     middle = (low + high) // 2
-    above = _tree(assembler, ranges, middle, high, listener)
-    below = _tree(assembler, ranges, low, middle, listener)
+    above = _tree(assembler, ranges, middle, high, asks)
+    below = _tree(assembler, ranges, low, middle, asks)
     return assembler.jump(JMP_JGE_K, ranges[middle][0], above, below)
 
 
-def _entry(assembler: _Assembler, entry: Entry, listener: bool) -> int:
-    label = assembler.ret(_return_value(entry.otherwise, listener))
+def _entry(assembler: _Assembler, entry: Entry, asks: int) -> int:
+    label = assembler.ret(_return_value(entry.otherwise, asks))
     for branch in reversed(entry.branches):
-        label = _branch(assembler, branch, label, listener)
+        label = _branch(assembler, branch, label, asks)
     return label
 
 
-def _branch(assembler: _Assembler, branch: Branch, otherwise: int, listener: bool) -> int:
-    label = assembler.ret(_return_value(branch.verdict, listener))
+def _branch(assembler: _Assembler, branch: Branch, otherwise: int, asks: int) -> int:
+    label = assembler.ret(_return_value(branch.verdict, asks))
     for compare in reversed(branch.compares):
         yes, no = (label, otherwise) if compare.equal else (otherwise, label)
         label = _compare(assembler, compare, yes, no)
@@ -167,11 +171,11 @@ def _half(assembler: _Assembler, offset: int, mask: int, values: list[int], yes:
     return assembler.straight(LD_W_ABS, offset, label)
 
 
-def _return_value(verdict: Verdict, listener: bool) -> int:
+def _return_value(verdict: Verdict, asks: int) -> int:
     if verdict == KILL:
         return RET_KILL_PROCESS
     if verdict.action is Action.ALLOW:
         return RET_ALLOW
-    if verdict.action is Action.NOTIFY and listener:
-        return RET_USER_NOTIF
+    if verdict.action is Action.NOTIFY and asks:
+        return asks if asks == RET_USER_NOTIF else asks | verdict.errno
     return RET_ERRNO | verdict.errno

@@ -13,7 +13,7 @@ from typing import Literal
 
 from foxden.sandbox.bpf import compile_filter
 from foxden.sandbox.constants import value_of
-from foxden.sandbox.filter import Branch, Compare, VerdictTable, verdicts
+from foxden.sandbox.filter import Branch, Compare, Entry, VerdictTable, verdicts
 from foxden.sandbox.paths import Access, FileRule
 from foxden.sandbox.plan import Bind, LandlockPlan, LandlockRule, Limit, SandboxPlan
 from foxden.sandbox.policy import ResolvedPolicy
@@ -68,7 +68,7 @@ def build_plan(resolved: ResolvedPolicy, *, arch: str, listener: bool = False) -
         landlock=_landlock(resolved, reads) if resolved.landlock else None,
         filter=compile_filter(table, listener=listener),
         notify=listener and table.may_notify(),
-        quiet_filter=compile_filter(_with_fstat(table), listener=False) if listener else b"",
+        quiet_filter=compile_filter(_quiet(table), listener=False, traps=True) if listener else b"",
         limits=_limits(resolved),
         oom_score_adj=resolved.limits.get("oom_score_adj", 0),
         own_network=resolved.network == "none",
@@ -76,6 +76,24 @@ def build_plan(resolved: ResolvedPolicy, *, arch: str, listener: bool = False) -
 
 
 _AT_EMPTY_PATH = 0x1000
+# libc makes these while all signals are blocked, when a SIGSYS is the end: they have their errno, and are not told.
+_NEVER_TRAPPED = ("clone", "clone3", "fork", "vfork", "execve", "execveat", "kill", "tkill", "tgkill")
+
+
+def _quiet(table: VerdictTable) -> VerdictTable:
+    """The table where nobody listens."""
+    numbers = {NUMBERS[table.arch][name] for name in _NEVER_TRAPPED if name in NUMBERS[table.arch]}
+    entries = {number: _plain(entry) if number in numbers else entry for number, entry in table.entries.items()}
+    return _with_fstat(replace(table, entries=entries))
+
+
+def _plain(entry: Entry) -> Entry:
+    branches = tuple(replace(branch, verdict=_errno(branch.verdict)) for branch in entry.branches)
+    return replace(entry, branches=branches, otherwise=_errno(entry.otherwise))
+
+
+def _errno(verdict: Verdict) -> Verdict:
+    return Verdict(Action.ERRNO, verdict.errno) if verdict.action is Action.NOTIFY else verdict
 
 
 def _with_fstat(table: VerdictTable) -> VerdictTable:

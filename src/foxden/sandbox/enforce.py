@@ -75,10 +75,12 @@ def apply(
     keep_fds: set[int],
     landlock_abi_limit: int,
     begun: SandboxPlan | None = None,
+    answer_traps: Callable[[], bool] = lambda: False,
 ) -> Applied:
     """Put every layer of the plan on.  `own_uid`: a uid that root mapped for this child, or -1.
 
-    `begun`: the plan that `begin` was called with; what it has of this one is there.
+    `begun`: the plan that `begin` was called with; what it has of this one is there.  `answer_traps`: called where no
+    listener is to be had; True: SIGSYS is answered now, by who tells of what the filter refuses.
 
     Raises EnforceError; the process must then end.  Layers that this kernel lacks are not errors here: they are
     in the result, and the parent judges.
@@ -109,7 +111,7 @@ def apply(
     locked = _step("landlock", lambda: landlock.apply(landlock_plan, abi)) if landlock_plan is not None else None
     if plan.namespaces & namespaces.CLONE_NEWPID and not isolated and not plan.programs and seccomp.is_available():
         _step("signals", lambda: seccomp.load(signals.own_only(os.getpid())))
-    filtered, listener = _seccomp(plan)
+    filtered, listener = _seccomp(plan, answer_traps)
     enforcement = Enforcement(
         namespaces=spaces,
         limits=limited,
@@ -248,13 +250,13 @@ def _drop_capabilities() -> None:
             raise
 
 
-def _seccomp(plan: SandboxPlan) -> tuple[LayerStatus | None, int]:
+def _seccomp(plan: SandboxPlan, answer_traps: Callable[[], bool]) -> tuple[LayerStatus | None, int]:
     """The filter on, and its listener where the plan wants one."""
     if not plan.filter:
         return None, -1
     try:
         if plan.notify:
-            return _seccomp_with_listener(plan)
+            return _seccomp_with_listener(plan, answer_traps)
         seccomp.load(plan.filter, spec_allow=plan.spec_allow)
     except OSError as error:
         if error.errno in (22, 38) and not seccomp.is_available():
@@ -263,7 +265,7 @@ def _seccomp(plan: SandboxPlan) -> tuple[LayerStatus | None, int]:
     return FULL, -1
 
 
-def _seccomp_with_listener(plan: SandboxPlan) -> tuple[LayerStatus, int]:
+def _seccomp_with_listener(plan: SandboxPlan, answer_traps: Callable[[], bool]) -> tuple[LayerStatus, int]:
     try:
         # Waiting killably, a thread would not hear the signal that asks for its stack.
         return FULL, seccomp.load_with_listener(
@@ -272,8 +274,10 @@ def _seccomp_with_listener(plan: SandboxPlan) -> tuple[LayerStatus, int]:
     except OSError as error:
         if error.errno != _EBUSY:
             raise
-    seccomp.load(plan.quiet_filter, spec_allow=plan.spec_allow)
-    return loss("listener-taken"), -1
+    told = answer_traps()
+    program = plan.quiet_filter if told else seccomp.without_traps(plan.quiet_filter)
+    seccomp.load(program, spec_allow=plan.spec_allow)
+    return loss("listener-taken-told" if told else "listener-taken"), -1
 
 
 def _network(plan: SandboxPlan, isolated: bool, filtered: LayerStatus | None) -> LayerStatus | None:

@@ -44,6 +44,10 @@ REASONS: dict[str, tuple[Status, str]] = {
         Status.PARTIAL,
         "another listener serves this process: no file is brokered, no violation recorded",
     ),
+    "listener-taken-told": (
+        Status.PARTIAL,
+        "another listener serves this process: no file is brokered, violations are recorded by its own word",
+    ),
     "no-filters": (Status.NONE, "this kernel takes no seccomp filters"),
 }
 

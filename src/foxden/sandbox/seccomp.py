@@ -7,6 +7,7 @@ Source: seccomp(2).
 from __future__ import annotations
 
 import ctypes
+import struct
 
 from foxden.sandbox import linux
 
@@ -59,6 +60,17 @@ def _set_plainly(program: bytes, flags: int) -> int:
     header = _Program(len(program) // 8, ctypes.addressof(buffer))
     pointer = ctypes.cast(ctypes.pointer(header), ctypes.c_void_p).value or 0
     return linux.syscall("seccomp", _SET_MODE_FILTER, flags, pointer)
+
+
+_INSTRUCTION, _RET_K, _RET_TRAP, _RET_ERRNO = struct.Struct("<HBBI"), 0x06, 0x0003_0000, 0x0005_0000
+
+
+def without_traps(program: bytes) -> bytes:
+    """The same filter where no handler of SIGSYS waits: what it would trap has its errno at once."""
+    return b"".join(
+        _INSTRUCTION.pack(code, jt, jf, k & 0xFFFF | _RET_ERRNO if code == _RET_K and k >> 16 == _RET_TRAP >> 16 else k)
+        for code, jt, jf, k in _INSTRUCTION.iter_unpack(program)
+    )
 
 
 def is_available() -> bool:

@@ -15,7 +15,7 @@ import pytest
 from tests.unit.broker import harness
 from tests.unit.broker.harness import linux, opened, outcomes, raw, run
 
-pytestmark = pytest.mark.needs("userns", "seccomp")
+pytestmark = [pytest.mark.needs("userns", "seccomp"), pytest.mark.usefixtures("each_way")]
 
 EVERYTHING = {"/": "r", "/dev": "rw", "/proc": "r"}
 MS_BIND, MS_REMOUNT, MS_RDONLY = 0x1000, 0x20, 1

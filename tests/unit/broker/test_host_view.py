@@ -20,7 +20,7 @@ import pytest
 from tests.unit.broker import harness
 from tests.unit.broker.harness import in_threads, opened, outcome, outcomes, raw, run
 
-pytestmark = pytest.mark.needs("seccomp")
+pytestmark = [pytest.mark.needs("seccomp"), pytest.mark.usefixtures("each_way")]
 
 O_ASYNC = 0o20000
 

@@ -16,7 +16,7 @@ from foxden.broker.records import Act, Ask, Detached
 from foxden.broker.server import Broker
 from foxden.broker.waiting import HELPERS_MAX
 
-pytestmark = pytest.mark.needs("seccomp")
+pytestmark = [pytest.mark.needs("seccomp"), pytest.mark.usefixtures("each_way")]
 
 
 @pytest.fixture

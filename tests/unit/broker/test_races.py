@@ -14,7 +14,7 @@ from tests.unit.broker.harness import Child, raw, rules_of, run, serve
 
 from foxden.broker.server import Broker
 
-pytestmark = pytest.mark.needs("seccomp")
+pytestmark = [pytest.mark.needs("seccomp"), pytest.mark.usefixtures("each_way")]
 
 TRIES = 100_000
 SECONDS = 7.0

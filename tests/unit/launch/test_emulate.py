@@ -113,12 +113,14 @@ def test_unknown_word_is_an_error_and_changes_nothing() -> None:
         ({"FOXDEN_TEST_NO_USERNS": "1"}, "no-userns"),
         ({"FOXDEN_TEST_EMULATE": "no-mount,old-notify"}, "no-mount,old-notify"),
         ({"FOXDEN_TEST_EMULATE": "no-mount", "FOXDEN_TEST_NO_USERNS": "1"}, "no-mount,no-userns"),
+        ({"FOXDEN_TEST_EMULATE": "no-mount", "FOXDEN_NO_NATIVE": "1"}, "no-mount,no-native"),
+        ({"FOXDEN_NO_NATIVE": "0"}, ""),
     ],
 )
 def test_words_come_from_the_environment(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], words: str
 ) -> None:
-    for name in ("FOXDEN_TEST_EMULATE", "FOXDEN_TEST_NO_USERNS"):
+    for name in ("FOXDEN_TEST_EMULATE", "FOXDEN_TEST_NO_USERNS", "FOXDEN_NO_NATIVE"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

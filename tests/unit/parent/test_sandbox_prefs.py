@@ -177,7 +177,8 @@ def test_mitigations_of_speculation_come_along_where_it_is_asked_for() -> None:
 
 @pytest.mark.parametrize(("value", "emulated"), [("0", "no-userns"), ("1", ""), ("", "")])
 def test_user_namespaces_can_be_assumed_away(monkeypatch: pytest.MonkeyPatch, value: str, emulated: str) -> None:
-    monkeypatch.delenv("FOXDEN_TEST_NO_USERNS", raising=False)
+    for name in ("FOXDEN_TEST_NO_USERNS", "FOXDEN_TEST_EMULATE", "FOXDEN_NO_NATIVE"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MOZ_ASSUME_USER_NS", value)
     assert early.emulated_kernel() == emulated
 
