@@ -31,7 +31,7 @@ from foxden.broker.waiting import Later, Waiting, connected
 from foxden.sandbox import linux
 
 _ENOSYS = errno.ENOSYS
-_STACK_S = 0.05
+_STACK_S = 0.2  # a busy machine takes its time; it is waited for once for each call that a thread does not hear
 _STACK_SIGNAL = int(signal.SIGUSR2)
 _NEVER = float("inf")
 _FLUSH_S = 1.0
