@@ -63,6 +63,6 @@ def test_path_rewritten_after_the_broker_read_it_opens_what_was_judged(
     done = ground.run(race, "buffer", *words, "1.5", options=["--read", str(Path(race).parent)])
     tries, secrets = counts(done.stdout)
     assert secrets == 0
-    assert tries > 500
+    assert tries > 100
     _, secrets = counts(ground.alone(race, "buffer", *words, "0.5").stdout)
     assert secrets > 0, "without a sandbox the race is won"
