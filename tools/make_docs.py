@@ -344,7 +344,9 @@ def errors_page() -> str:
     tree = re.search(r"FoxdenError\n(?:[├│└ ].*\n)+", module.__doc__ or "")
     if tree is None:
         raise SystemExit("error: expected the tree of errors in the docstring of foxden.errors, found none")
-    classes = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, FoxdenError)]
+    modules = (module, importlib.import_module("foxden.workers_broken"))
+    found = [c for each in modules for c in vars(each).values() if isinstance(c, type) and issubclass(c, FoxdenError)]
+    classes = list(dict.fromkeys(found))
     sections = [f"## {c.__name__}\n\nIs a {base_name(c)}. {words_of(c)}\n" for c in classes]
     head = ["# Errors", MADE.format(source="foxden/errors.py"), f"```text\n{tree[0]}```\n"]
     network = importlib.import_module("foxden.model.network_errors").NETWORK_ERRORS

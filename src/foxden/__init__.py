@@ -29,19 +29,20 @@ from foxden.errors import (
     RemoteError,
     ResultNotData,
     SandboxUnavailable,
-    WorkersBroken,
 )
 
 if TYPE_CHECKING:
     from foxden.executor import SandboxExecutor, sandboxed, untrusted
     from foxden.parent.den import AsyncDen, Den, Page, Reply
+    from foxden.workers_broken import WorkersBroken
 
 __version__ = "0.1.0"
 
 _DOORS = {"Den": "foxden.parent.den", "AsyncDen": "foxden.parent.den",
           "Page": "foxden.parent.den", "Reply": "foxden.parent.den",
           "SandboxExecutor": "foxden.executor", "sandboxed": "foxden.executor",
-          "untrusted": "foxden.executor"}  # fmt: skip
+          "untrusted": "foxden.executor",
+          "WorkersBroken": "foxden.workers_broken"}  # fmt: skip
 
 __all__ = [
     "ArgumentsNotSendable",

@@ -18,12 +18,11 @@ FoxdenError
 ├── ProtocolMisuse          our own side broke a protocol: a bug in foxden
 └── DenClosed               the den is closed, or closing
 
-Runs in: every process.  Source: docs/reference/errors.md is made from this module.
+Runs in: every process, and so imports nothing; WorkersBroken, which needs concurrent.futures, is in workers_broken.
+Source: docs/reference/errors.md is made from this module.
 """
 
 from __future__ import annotations
-
-from concurrent.futures import BrokenExecutor
 
 
 class FoxdenError(Exception):
@@ -107,10 +106,6 @@ class RemoteTraceback(FoxdenError):
 
     def __str__(self) -> str:
         return f'\n"""\n{self.text}"""'
-
-
-class WorkersBroken(FoxdenError, BrokenExecutor):
-    """The executor cannot go on: its initializer failed, or its workers cannot be started."""
 
 
 class NetworkError(FoxdenError):

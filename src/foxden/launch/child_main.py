@@ -61,7 +61,7 @@ class ChildContext:
         self.loop = BlockingLoop()
         self.pipe: BlockingPipe | None = None
         self.child_id = 0
-        self._begun: SandboxPlan | None = None
+        self._begun: enforce.Begun | None = None
         self.process_type = ""
         self.remote_type = ""
 
@@ -76,11 +76,10 @@ class ChildContext:
     def prepare(self, message: PChildProcess.Prepare) -> None:
         """A child that cannot is of no use; whoever wants one forks another, and hears why that fails."""
         try:
-            enforce.begin(message.plan)
-        except OSError as error:
+            self._begun = enforce.begin(message.plan, message.landlock_abi_limit)
+        except (OSError, enforce.EnforceError) as error:
             sys.stderr.write(f"prepare: {error}\n")
             self.exit(EXIT_FAILED)
-        self._begun = message.plan
 
     def launch(self, root: ChildActor, message: PChildProcess.Launch) -> None:
         linux.set_process_name(f"fx-{message.remote_type or message.process_type}")

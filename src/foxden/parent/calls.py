@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     from foxden.parent.utility import Worker
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """Of a pool, and of what a call in it may take."""
+
+    max_workers: int
+    seconds: float | None = None  # that a call may take
+    calls_each: int | None = None  # that a worker serves before another takes its place
+    spare: bool = False  # keep a worker ready beside those at work
+
+
 @dataclass(eq=False, slots=True)
 class Call:
     """One thing that a worker is asked: a call, or a chunk of them."""

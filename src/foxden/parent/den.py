@@ -23,6 +23,7 @@ from foxden.model.page import Link
 from foxden.model.process_types import BY_NAME
 from foxden.model.records import ProcessRecord, Violation
 from foxden.parent.broker import AskRecord
+from foxden.parent.calls import Sizes
 from foxden.parent.documents import Shown
 from foxden.parent.functions import Functions
 from foxden.parent.program_request import RunArguments, request_of
@@ -31,7 +32,7 @@ from foxden.parent.runtime import Fetched, Runtime
 from foxden.parent.support import SupportReport
 from foxden.parent.support import report as support_report
 from foxden.parent.utility import Settings, Starter
-from foxden.parent.workers import Pool, Sizes
+from foxden.parent.workers import Pool
 from foxden.protocols.network import LoadSink
 
 T = TypeVar("T")

@@ -16,10 +16,10 @@ from foxden.errors import FoxdenError
 from foxden.ipc.value_encode import name_of
 from foxden.ipc.values import MAX_RESULT
 from foxden.parent import arguments
-from foxden.parent.calls import CallFuture
+from foxden.parent.calls import CallFuture, Sizes
 from foxden.parent.function_view import FunctionGrants, import_path, make_grants, readable_folders
 from foxden.parent.utility import Settings
-from foxden.parent.workers import Pool, Sizes
+from foxden.parent.workers import Pool
 
 MakePool = Callable[[Settings, Sizes, Callable[[], None]], Pool]
 _LONGEST_S = 86_400.0

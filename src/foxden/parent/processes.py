@@ -139,7 +139,7 @@ class ProcessManager:
         host = self._make_host(row, None, root, plan)
         try:
             endpoint = host.begin(None)
-            host.root.send(PChildProcess.Prepare(plan=plan))
+            host.root.send(PChildProcess.Prepare(plan=plan, landlock_abi_limit=self._prefs.landlock_abi_limit()))
             uid = self._uids.take(host, plan, row.family)
             forked = await self._launcher.fork(row.family, type_name, endpoint, flags=plan.namespaces, uid=uid)
             host.kept_ids = host.kept_ids or forked.kept_ids

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from foxden.errors import BadMessage, ChildCrashed, RemoteTraceback, WorkersBroken
+from foxden.errors import BadMessage, ChildCrashed, RemoteTraceback
 from foxden.ipc.actor import Actor, ActorTree, Why
 from foxden.ipc.aio import call
 from foxden.ipc.fields import Endpoint, LargePayload, Listener, StackPipe
@@ -35,6 +35,7 @@ from foxden.parent.plans import Plans
 from foxden.parent.processes import ProcessManager
 from foxden.protocols.utility import PTasks, PUtility
 from foxden.sandbox.build import build_plan
+from foxden.workers_broken import WorkersBroken
 
 _ROW = BY_NAME["utility"]
 _LEAST_LENT = 1 << 20  # bytes: below it a larger memory costs nothing that shows

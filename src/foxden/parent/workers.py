@@ -22,16 +22,16 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any
 
-from foxden.errors import BadMessage, CallTimeout, DenClosed, FoxdenError, WorkersBroken
+from foxden.errors import BadMessage, CallTimeout, DenClosed, FoxdenError
 from foxden.ipc.pipe import NOW
 from foxden.parent.arguments import Packed
-from foxden.parent.calls import Call, CallFuture
+from foxden.parent.calls import Call, CallFuture, Sizes
 from foxden.parent.endings import SENT, close_all, crash, end_soon, settle
 from foxden.parent.hosts import End
 from foxden.parent.utility import Starter, Worker
+from foxden.workers_broken import WorkersBroken
 
 _FOREVER = float("inf")
 _END_WITHIN_S = 5.0
@@ -40,14 +40,6 @@ _UNHEARD_S = 0.005  # that an answer may lie when others wait for the worker, an
 
 # Calls something on the den's loop; False: the den is closed.
 Soon = Callable[[Callable[[], object]], bool]
-
-
-@dataclass(frozen=True)
-class Sizes:
-    max_workers: int
-    seconds: float | None = None  # that a call may take
-    calls_each: int | None = None  # that a worker serves before another takes its place
-    spare: bool = False  # keep a worker ready beside those at work
 
 
 class Pool:
@@ -168,8 +160,7 @@ class Pool:
             self._starting -= 1
             if self._epoll.closed:  # all has ended meanwhile
                 worker.host.close()
-                worker.close()
-                return
+                return worker.close()
             self._workers.add(worker)
             self._by_fd[worker.fd] = worker
             self._epoll.register(worker.fd, 0)

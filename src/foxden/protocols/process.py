@@ -34,6 +34,7 @@ class PChildProcess(Protocol, number=1, ends=("default", "any")):
         """Before it is known what you will be: begin the root that every program of this user has.  Launch follows."""
 
         plan: SandboxPlan
+        landlock_abi_limit: Annotated[int, Meta(ge=0, le=1000)] = 1000
 
     class Ready(ToParent, once=True, after=Launch):
         """The sandbox is on; this is what the kernel gave."""

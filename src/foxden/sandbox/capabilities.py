@@ -16,6 +16,12 @@ _VERSION_3 = 0x2008_0522
 def drop_all() -> None:
     """Empty the bounding, ambient, effective, permitted and inheritable sets.  Raises OSError."""
     linux.prctl(linux.PR_CAP_AMBIENT, linux.PR_CAP_AMBIENT_CLEAR_ALL)
+    drop_bounding()
+    give_up()
+
+
+def drop_bounding() -> None:
+    """Empty the bounding set: what is executed from now on gets no capability.  Raises OSError."""
     for capability in range(64):
         try:
             linux.prctl(linux.PR_CAPBSET_DROP, capability)
@@ -25,7 +31,6 @@ def drop_all() -> None:
             if error.errno != 1:  # EPERM: not in a namespace of its own; the bounding set of others stays
                 raise
             break
-    give_up()
 
 
 def give_up() -> None:

@@ -56,15 +56,31 @@ def _step(name: str, act: Callable[[], T]) -> T:
         raise EnforceError(name, error) from error
 
 
-def begin(plan: SandboxPlan) -> None:
-    """Do beforehand what a program's plan will not change: ids, the root but for the grants, the own network.
+class Begun(NamedTuple):
+    """What `begin` did of a plan."""
+
+    plan: SandboxPlan
+    ruleset: landlock.Begun | None
+    unset: str  # what could not be set, in words
+
+
+def begin(plan: SandboxPlan, landlock_abi_limit: int) -> Begun:
+    """Do beforehand what a program's plan will not change: ids, session, the root but for the grants, the own network,
+    what is executed has no capability, the rules of files.
 
     Raises OSError; the process must then end.
     """
+    unset = _oom_score(plan)
     namespaces.map_own_ids()
+    os.setsid()
+    private.forget_words()
     namespaces.begin_root(plan.binds, plan.mounts)
     socket.sethostname(plan.host_name)
     private.raise_loopback()
+    capabilities.drop_bounding()
+    rules = _landlock_plan(plan, at_home=True)
+    abi = min(landlock.kernel_abi(), landlock_abi_limit)
+    return Begun(plan, landlock.begin(rules, abi) if rules is not None else None, unset)
 
 
 def apply(
@@ -74,26 +90,28 @@ def apply(
     own_uid: int,
     keep_fds: set[int],
     landlock_abi_limit: int,
-    begun: SandboxPlan | None = None,
+    begun: Begun | None = None,
     answer_traps: Callable[[], bool] = lambda: False,
 ) -> Applied:
     """Put every layer of the plan on.  `own_uid`: a uid that root mapped for this child, or -1.
 
-    `begun`: the plan that `begin` was called with; what it has of this one is there.  `answer_traps`: called where no
+    `begun`: what `begin` did beforehand of this plan.  `answer_traps`: called where no
     listener is to be had; True: SIGSYS is answered now, by who tells of what the filter refuses.
 
     Raises EnforceError; the process must then end.  Layers that this kernel lacks are not errors here: they are
     in the result, and the parent judges.
     """
     isolated = bool(plan.namespaces) and namespaces_given
-    _step("close", lambda: linux.close_all_but(keep_fds))
-    unset = _oom_score(plan)
+    ruleset = begun.ruleset if begun is not None else None
+    kept = keep_fds | ({ruleset.ruleset} if ruleset is not None else set())
+    _step("close", lambda: linux.close_all_but(kept))
+    unset = _oom_score(plan) if begun is None else begun.unset
     trees, no_mounts = _open_trees(plan) if isolated and plan.empty_root and begun is None else ((), None)
     spaces = FULL if begun is not None else _namespaces(plan, namespaces_given=isolated, own_uid=own_uid)
     _step("die_with_parent", linux.die_with_parent)
     abi = min(landlock.kernel_abi(), landlock_abi_limit)
     limited = _limits(plan, isolated=isolated, whole=spaces == FULL, unset=unset)
-    rooted = _finish_root(plan, begun) if begun is not None else no_mounts or _root(plan, isolated, trees)
+    rooted = _finish_root(plan, begun.plan) if begun is not None else no_mounts or _root(plan, isolated, trees)
     if trees and rooted != FULL:
         _step("close", lambda: linux.close_all_but(keep_fds))  # a tree that stands nowhere is a way to the host's files
     at_home = spaces == FULL and rooted == FULL
@@ -103,12 +121,12 @@ def apply(
         if begun is None:
             _step("loopback", private.raise_loopback)
         limited = _settle_in(plan, limited)
-    terminal = _terminal(plan)
-    dropped = _capabilities(plan)
+    terminal = _terminal(plan, begun)
+    dropped = _capabilities(plan, begun)
     if plan.landlock is not None or plan.filter:
         _step("no_new_privs", lambda: linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1))
     landlock_plan = _landlock_plan(plan, at_home)
-    locked = _step("landlock", lambda: landlock.apply(landlock_plan, abi)) if landlock_plan is not None else None
+    locked = _landlock(plan, landlock_plan, abi, begun)
     if plan.namespaces & namespaces.CLONE_NEWPID and not isolated and not plan.programs and seccomp.is_available():
         _step("signals", lambda: seccomp.load(signals.own_only(os.getpid())))
     filtered, listener = _seccomp(plan, answer_traps)
@@ -216,14 +234,16 @@ def _settle_in(plan: SandboxPlan, limited: LayerStatus | None) -> LayerStatus | 
     return limited
 
 
-def _terminal(plan: SandboxPlan) -> tuple[int, int]:
+def _terminal(plan: SandboxPlan, begun: Begun | None) -> tuple[int, int]:
     """A session of its own for a program: it shares nobody's terminal."""
     if not plan.programs:
         return -1, -1
-    _step("session", os.setsid)
+    if begun is None:
+        _step("session", os.setsid)
     # Before exec nobody reads this process's memory, in which its starter's lies.
     _step("not_dumpable", lambda: linux.prctl(linux.PR_SET_DUMPABLE, 0))
-    _step("words", private.forget_words)  # which the program reads in /proc/1/cmdline all the same
+    if begun is None:
+        _step("words", private.forget_words)  # which the program reads in /proc/1/cmdline all the same
     return _step("terminal", private.open_terminal) if plan.terminal else (-1, -1)
 
 
@@ -235,10 +255,22 @@ def _landlock_plan(plan: SandboxPlan, at_home: bool) -> LandlockPlan | None:
     return msgspec.structs.replace(plan.landlock, handled_net=0, rules=rules)
 
 
-def _capabilities(plan: SandboxPlan) -> LayerStatus | None:
+def _landlock(
+    plan: SandboxPlan, wanted: LandlockPlan | None, abi: int, begun: Begun | None
+) -> LayerStatus | None:
+    if wanted is None:
+        return None
+    if begun is None:
+        return _step("landlock", lambda: landlock.apply(wanted, abi))
+    before = {bind.target for bind in begun.plan.binds}
+    covered = [bind.target for bind in plan.binds if bind.target not in before]
+    return _step("landlock", lambda: landlock.apply(wanted, abi, begun.ruleset, covered))
+
+
+def _capabilities(plan: SandboxPlan, begun: Begun | None) -> LayerStatus | None:
     if not plan.drop_capabilities:
         return None
-    _step("capabilities", _drop_capabilities)
+    _step("capabilities", _drop_capabilities if begun is None else capabilities.give_up)
     return FULL
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import stat
 import struct
+from collections.abc import Collection
+from typing import NamedTuple
 
 from foxden.model.enforcement import LayerStatus, Status
 from foxden.sandbox import linux
@@ -38,20 +40,56 @@ def kernel_abi() -> int:
         return 0
 
 
-def apply(plan: LandlockPlan, abi: int) -> LayerStatus:
-    """Restrict this thread.  Needs no_new_privs.  Raises OSError when the kernel refuses what it said it knows."""
+class Begun(NamedTuple):
+    """A ruleset that restricts nobody yet.  The holder closes it."""
+
+    ruleset: int
+    handled: tuple[int, int, int]  # file system, network, scopes
+    rules: frozenset[LandlockRule]  # that are in it: what they speak of was there
+
+
+def begin(plan: LandlockPlan, abi: int) -> Begun | None:
+    """Make a ruleset beforehand, for a plan that will have these rules and more.  None: there is no Landlock."""
     if abi < 1:
-        return LayerStatus(Status.NONE, "this kernel has no Landlock (5.13 or later, CONFIG_SECURITY_LANDLOCK)")
-    known_fs, known_net, known_scopes = _RIGHTS_OF_ABI[min(abi, max(_RIGHTS_OF_ABI))]
-    handled = (plan.handled_fs & known_fs, plan.handled_net & known_net, plan.scoped & known_scopes)
+        return None
+    handled = _handled(plan, abi)
     ruleset = _create_ruleset(*handled, abi=abi)
     try:
+        return Begun(ruleset, handled, frozenset(rule for rule in plan.rules if _add_rule(ruleset, rule, handled[0])))
+    except BaseException:
+        os.close(ruleset)
+        raise
+
+
+def apply(
+    plan: LandlockPlan, abi: int, begun: Begun | None = None, covered: Collection[str] = ()
+) -> LayerStatus:
+    """Restrict this thread.  Needs no_new_privs.  Raises OSError when the kernel refuses what it said it knows.
+
+    `begun`: taken over if all that is in it is in the plan; in any case it is closed.  `covered`: paths where something
+    else stands since then: their rules, and those below, are made anew.
+    """
+    if abi < 1:
+        return LayerStatus(Status.NONE, "this kernel has no Landlock (5.13 or later, CONFIG_SECURITY_LANDLOCK)")
+    handled = _handled(plan, abi)
+    if begun is not None and (begun.handled != handled or not begun.rules <= set(plan.rules)):
+        os.close(begun.ruleset)
+        begun = None
+    ruleset = begun.ruleset if begun is not None else _create_ruleset(*handled, abi=abi)
+    there: frozenset[LandlockRule] = begun.rules if begun is not None else frozenset()
+    try:
         for rule in plan.rules:
-            _add_rule(ruleset, rule, handled[0])
+            if rule not in there or any(rule.path == path or rule.path.startswith(path + "/") for path in covered):
+                _add_rule(ruleset, rule, handled[0])
         linux.syscall("landlock_restrict_self", ruleset, 0)
     finally:
         os.close(ruleset)
     return _status(plan, handled, abi)
+
+
+def _handled(plan: LandlockPlan, abi: int) -> tuple[int, int, int]:
+    known_fs, known_net, known_scopes = _RIGHTS_OF_ABI[min(abi, max(_RIGHTS_OF_ABI))]
+    return plan.handled_fs & known_fs, plan.handled_net & known_net, plan.scoped & known_scopes
 
 
 def _create_ruleset(fs: int, net: int, scopes: int, *, abi: int) -> int:
@@ -60,17 +98,19 @@ def _create_ruleset(fs: int, net: int, scopes: int, *, abi: int) -> int:
     return linux.syscall("landlock_create_ruleset", attributes[:size], size, 0)
 
 
-def _add_rule(ruleset: int, rule: LandlockRule, handled_fs: int) -> None:
+def _add_rule(ruleset: int, rule: LandlockRule, handled_fs: int) -> bool:
+    """False: nothing is there that this user could grant."""
     try:
         path = os.open(rule.path, os.O_PATH | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return  # nothing there that this user could grant
+        return False
     try:
         access = rule.access & handled_fs
         if not stat.S_ISDIR(os.fstat(path).st_mode):
             access &= _FILE_RIGHTS
         if access:
             linux.syscall("landlock_add_rule", ruleset, _RULE_PATH_BENEATH, struct.pack("=Qi", access, path), 0)
+        return True
     finally:
         os.close(path)
 
