@@ -32,6 +32,7 @@
 #define PAGE 4096
 #define FIRST 256           /* bytes: most paths end there */
 #define WAIT_MAX_S 86400.0  /* a longer wait ends early, and is begun anew */
+#define TURN_MS 1000        /* of a flood: then Python has a turn, for its signals */
 
 /* The tables come from Python as bytes, in these shapes: broker/loops packs them. */
 
@@ -289,7 +290,8 @@ static int64_t now_ms(void)
  * One event at a time: who was served goes to the end of epoll's queue, so a flood of one child starves no other. */
 static int serve_until(Loop *loop, int epoll, double timeout, struct epoll_event *event, struct seccomp_notif *note)
 {
-    int64_t deadline = timeout < 0 ? INT64_MAX : now_ms() + (int64_t)(timeout * 1000 + 0.999);
+    int64_t start = now_ms(), deadline = timeout < 0 ? INT64_MAX : start + (int64_t)(timeout * 1000 + 0.999);
+    int64_t end = deadline - start < TURN_MS ? deadline : start + TURN_MS;
     do {
         int64_t left = deadline - now_ms();
         int count = epoll_wait(epoll, event, 1, timeout < 0 ? -1 : left < 0 ? 0 : (int)left);
@@ -310,7 +312,7 @@ static int serve_until(Loop *loop, int epoll, double timeout, struct epoll_event
         loop->was_read = 0;
         if (answer_call(loop, child, note) == FOR_PYTHON)
             return 2;
-    } while (now_ms() < deadline);
+    } while (now_ms() < end);
     return 0;
 }
 

@@ -101,11 +101,16 @@ class NativeLoop(Loop):
         self._loop.set_rules(client.listener.fd, root, *packed_rules(client.rules))
 
     def set_ids(self, client: Client) -> bool:
-        """Maps of one line, or of all ids: others are Python's."""
+        """Maps of one line each, or of all ids: others are Python's."""
         maps = client.tasks.maps
-        if maps is None or any(len(each.lines) != 1 for each in maps if not each.is_identity):
+        if maps is None:
             return False
-        uids, gids = (_AS_OUTSIDE if each.is_identity else each.lines[0] for each in maps)
+        if all(each.is_identity for each in maps):
+            self._loop.set_ids(client.listener.fd, _AS_OUTSIDE, _AS_OUTSIDE)
+            return True
+        if any(len(each.lines) != 1 for each in maps):
+            return False
+        uids, gids = (each.lines[0] for each in maps)
         self._loop.set_ids(client.listener.fd, uids, gids)
         return True
 

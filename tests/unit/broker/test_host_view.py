@@ -20,6 +20,8 @@ import pytest
 from tests.unit.broker import harness
 from tests.unit.broker.harness import in_threads, opened, outcome, outcomes, raw, run
 
+from foxden.sandbox import linux
+
 pytestmark = [pytest.mark.needs("seccomp"), pytest.mark.usefixtures("each_way")]
 
 O_ASYNC = 0o20000
@@ -175,6 +177,25 @@ def test_what_stat_and_statx_write_is_what_the_kernel_says(folder: Path) -> None
         expected.st_ino, expected.st_dev, expected.st_size, expected.st_mode, expected.st_mtime_ns, expected.st_uid,
         expected.st_size, expected.st_ino,
     ]  # fmt: skip
+
+
+
+@pytest.mark.needs("userns")
+def test_stat_shows_ids_as_the_childs_namespace_numbers_them(folder: Path) -> None:
+    uid, gid = os.getuid(), os.getgid()
+
+    def prepare() -> None:
+        linux.syscall("unshare", harness.CLONE_NEWUSER)
+        for name, text in (("setgroups", "deny"), ("uid_map", f"7 {uid} 1"), ("gid_map", f"9 {gid} 1")):
+            Path(f"/proc/self/{name}").write_text(text)
+
+    def act() -> list[Any]:
+        found = [os.stat(path) for path in (folder / "shown" / "file", "/usr") for _ in range(4)]
+        return [[each.st_uid, each.st_gid] for each in found]
+
+    os.chown(folder / "shown" / "file", uid, gid)
+    of_root = [7 if uid == 0 else 65534, 9 if gid == 0 else 65534]
+    assert run(act, rules(folder, **{"/usr": "r"}), prepare=prepare).value == [[7, 9]] * 4 + [of_root] * 4
 
 
 def test_attributes_change_where_it_is_granted(folder: Path) -> None:

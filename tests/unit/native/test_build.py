@@ -20,7 +20,7 @@ from foxden import native
 
 SOURCES = CHECKOUT / "src" / "native"
 LINES_MAX = 800
-SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g", "-O1")
+SANITIZE = ("-fsanitize=address,undefined,bounds-strict", "-fno-sanitize-recover=all", "-g", "-O1")
 Done = subprocess.CompletedProcess[str]
 
 

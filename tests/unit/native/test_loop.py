@@ -219,6 +219,24 @@ def test_time_is_up_in_the_middle_of_a_flood(folder: Path) -> None:
         broker.close()
 
 
+def test_python_has_its_turn_in_an_endless_flood(folder: Path) -> None:
+    def act() -> None:
+        end = time.monotonic() + 2.5
+        while time.monotonic() < end:
+            openat(os.fsencode(folder / "file"))
+
+    broker = Broker(lambda said: None)
+    try:
+        child = attached(folder, act, broker)
+        started = time.monotonic()
+        broker.step()
+        assert 0.9 < time.monotonic() - started < 2.0
+        serve(broker, child)
+        child.end()
+    finally:
+        broker.close()
+
+
 @pytest.mark.parametrize("floods", ["answered here", "refused"])
 def test_a_flood_starves_neither_another_child_nor_what_is_watched(folder: Path, floods: str) -> None:
     path = folder / "file" if floods == "answered here" else folder.parent / "secret"
