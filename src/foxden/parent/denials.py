@@ -186,10 +186,13 @@ class Denials:
         host.ended.add_done_callback(lambda _: self._forget_later(host.child_id))
 
     def _forget_later(self, child_id: int) -> None:
-        """The broker may tell of a child a moment after its end."""
-        loop = asyncio.get_running_loop()
+        """The broker may tell of a child a moment after its end; no last word of it may ever come."""
+        asyncio.get_running_loop().call_later(_TOLD_WITHIN_S, self.forget, child_id)
+
+    def forget(self, child_id: int) -> None:
+        """Nothing more will be told of one that has ended."""
         for kept in (self._own, self._acts):
-            loop.call_later(_TOLD_WITHIN_S, kept.pop, child_id, None)
+            kept.pop(child_id, None)
 
     def tell_acts(self, host: ChildHost, listener: Callable[[Act], None]) -> None:
         """Have everything that this child asks the broker for told, granted or not (`Attach.everything`)."""

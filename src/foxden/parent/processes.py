@@ -61,6 +61,10 @@ class ProcessManager:
         """One that lives, or has just ended: the broker may still be telling of it."""
         return self._hosts.get(child_id) or self._late.get(child_id)
 
+    def forget(self, child_id: int) -> None:
+        """Nothing more will be told of one that has ended."""
+        self._late.pop(child_id, None)
+
     def child_id(self, pid: int) -> int:
         """The child whose pid this is.  Raises FoxdenError."""
         found = next((host for host in self.hosts() if host.pid == pid), None)

@@ -283,6 +283,11 @@ class Runtime:
         host = self.processes.host(message.child_id)
         if host is not None:
             self.denials.untold(host, message.untold)
+            host.ended.add_done_callback(lambda _: self._forget(message.child_id))  # that was the broker's last word
+
+    def _forget(self, child_id: int) -> None:
+        self.processes.forget(child_id)
+        self.denials.forget(child_id)
 
     async def launch(self, type_name: str, remote_type: RemoteType | None = None) -> ChildHost:
         """Start a child of any type, to be looked at and probed; it is given no work."""
