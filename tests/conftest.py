@@ -6,6 +6,7 @@ import signal
 from collections.abc import Generator, Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.support import leaks, users
@@ -101,6 +102,11 @@ def python_docs(pki: Pki) -> Iterator[Nginx]:
 
 
 def pytest_configure() -> None:
+    # Beside others everything is slow at times, and that is no fault of what is tested.
+    hypothesis.settings.register_profile(
+        "foxden", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("foxden")
     # A shell starts background jobs with SIGINT ignored, and what is ignored is inherited: tests send it.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
