@@ -107,7 +107,8 @@ def environment(scratch: Path) -> dict[str, str]:
         "LOGNAME": "ordinary",
         "PYTHONDONTWRITEBYTECODE": "1",
         "HYPOTHESIS_STORAGE_DIRECTORY": str(temporary / "hypothesis"),
-        "PYTEST_ADDOPTS": f"{os.environ.get('PYTEST_ADDOPTS', '')} -p no:cacheprovider".strip(),
+        # A short name again: the tests' own folders lie below it, and sockets in them.
+        "PYTEST_ADDOPTS": f"{os.environ.get('PYTEST_ADDOPTS', '')} -p no:cacheprovider --basetemp={scratch}/t".strip(),
     }
 
 

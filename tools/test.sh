@@ -16,7 +16,7 @@ fi
 once=()
 if [ "$#" -eq 0 ]; then
     for place in property platforms fuzz unit/front unit/ipc unit/model unit/protocols unit/children \
-                 e2e/test_build_settings.py; do
+                 unit/native/test_build.py e2e/test_build_settings.py; do
         [ -e "tests/$place" ] && once+=(--ignore="tests/$place")
     done
 fi
