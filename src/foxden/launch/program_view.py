@@ -27,11 +27,45 @@ def view_for(
 ) -> ProgramPlan:
     """The plan of one program.  Raises: PolicyError where grants contradict each other."""
     user = caller()
-    shown = _shown(base, grants, user.home)
-    given = {name: real for name, real in grants.links if lookup(shown, AbsPath(name)) == Access.NONE}
-    named = _named(arguments, cwd, shown, given) if designate else ()
-    links = {**_links(tuple(path for path, _ in host_trees(base, user.home) if path != HOME)), **given}
-    return program_plan(base, grants, user, cwd=standing_in(cwd), named=named, links=links)
+    view = _host_view(base, grants, user.home)
+    named = _named(arguments, cwd, view.shown, view.given) if designate else ()
+    return view.plan(user, standing_in(cwd), named)
+
+
+class _HostView:
+    """What these grants show of this host, and plans that were made of it: a den often runs a program alike."""
+
+    def __init__(self, base: ProgramBase, grants: Grants, home: str) -> None:
+        self.base, self.grants = base, grants
+        self.shown = _shown(base, grants, home)
+        self.given = {name: real for name, real in grants.links if lookup(self.shown, AbsPath(name)) == Access.NONE}
+        self._links = {**_links(tuple(path for path, _ in host_trees(base, home) if path != HOME)), **self.given}
+        self._plans: dict[tuple[User, str, tuple[Named, ...]], ProgramPlan] = {}
+
+    def plan(self, user: User, cwd: str, named: tuple[Named, ...]) -> ProgramPlan:
+        """`program_plan`, which only computes."""
+        key = (user, cwd, named)
+        known = self._plans.get(key)
+        if known is None:
+            if len(self._plans) >= _KEPT:
+                self._plans.clear()
+            known = program_plan(self.base, self.grants, user, cwd=cwd, named=named, links=self._links)
+            self._plans[key] = known
+        return known
+
+
+_KEPT = 16
+_views: dict[tuple[int, Grants, str], _HostView] = {}  # by the base's id: no other has it as long as the view is kept
+
+
+def _host_view(base: ProgramBase, grants: Grants, home: str) -> _HostView:
+    key = (id(base), grants, home)
+    known = _views.get(key)
+    if known is None:
+        if len(_views) >= _KEPT:
+            _views.clear()
+        known = _views[key] = _HostView(base, grants, home)
+    return known
 
 
 def standing_in(cwd: str) -> str:

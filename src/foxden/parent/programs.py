@@ -41,6 +41,7 @@ from foxden.sandbox.program import ProgramBase, ProgramPlan, beginning_of
 
 OUTPUT_MAX = 64 << 20  # bytes of each stream that are kept, unless the caller says otherwise
 _KEPT = 2  # forked, in namespaces of their own, waiting for a program
+_REFILL_S = 0.002
 _LAST_WORDS_S = 2.0  # what the broker has still to tell of a program that has ended
 
 
@@ -200,7 +201,7 @@ class Programs:
             except TimeoutError:
                 self._denials.untold(host, 1)
         self._detached.pop(host.child_id, None)
-        asyncio.get_running_loop().call_soon(self.keep_ready)  # now, when nobody waits for this loop
+        asyncio.get_running_loop().call_later(_REFILL_S, self.keep_ready)  # when its caller has the answer
         acts = tuple(self._acts.pop(host.child_id, ()))
         return tuple(self._denials.violations.records(child_id=host.child_id)), acts
 
