@@ -35,13 +35,14 @@ from foxden.errors import (
 if TYPE_CHECKING:
     from foxden.executor import SandboxExecutor, sandboxed, untrusted
     from foxden.parent.den import AsyncDen, Den, Page, Reply
+    from foxden.parent.policies import Policy
 
 __version__ = "0.1.0"
 
 _DOORS = {"Den": "foxden.parent.den", "AsyncDen": "foxden.parent.den",
           "Page": "foxden.parent.den", "Reply": "foxden.parent.den",
           "SandboxExecutor": "foxden.executor", "sandboxed": "foxden.executor",
-          "untrusted": "foxden.executor"}  # fmt: skip
+          "untrusted": "foxden.executor", "Policy": "foxden.parent.policies"}  # fmt: skip
 
 __all__ = [
     "ArgumentsNotSendable",
@@ -57,6 +58,7 @@ __all__ = [
     "LoadError",
     "NetworkError",
     "Page",
+    "Policy",
     "PolicyError",
     "ProtocolMisuse",
     "RemoteError",
