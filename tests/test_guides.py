@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.support import boxed_pytest
 from tests.support.servers import free_port
 from tests.support.users import needs_userns
 
@@ -73,9 +74,9 @@ class Reader:
         for made in (self.place, programs, self.home / ".ssh"):
             made.mkdir(parents=True)
         (self.home / ".ssh" / "id_ed25519").write_text("a secret\n")
-        command = programs / "foxden"
-        command.write_text(f'#!/bin/sh\nexec {sys.executable} -m foxden "$@"\n')
-        command.chmod(0o755)
+        for name, command in (("foxden", f"{sys.executable} -m foxden"), ("pytest", " ".join(boxed_pytest.words()))):
+            (programs / name).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+            (programs / name).chmod(0o755)
         path = f"{programs}:/usr/local/bin:/usr/bin:/bin"
         kept = {name: value for name, value in os.environ.items() if name.startswith(("FOXDEN_", "PYTHON"))}
         kept["PYTHONPATH"] = str(CHECKOUT / "src")

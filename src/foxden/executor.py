@@ -26,7 +26,10 @@ from foxden.parent.calls import CallFuture
 from foxden.parent.den import AsyncDen, Den
 from foxden.parent.function_view import make_grants
 from foxden.parent.functions import Functions
+from foxden.parent.grant_arguments import StrPath
+from foxden.parent.policies import Policy, policy_grants
 from foxden.parent.workers import Pool
+from foxden.sandbox.grants import FUNCTION_POLICY
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,7 +44,9 @@ class SandboxExecutor(Executor):
     env: variables, or names whose values are the caller's.  preload: modules that workers import when they start.
     timeout: seconds for one call; its worker is ended then.  memory: bytes, or a size like "512 MiB", for one worker.
     initializer, initargs, max_tasks_per_child: as in the standard library.  fresh: each call gets a worker of its own.
-    level: 1, or 0 for no sandbox.  policy: "utility".  den: an open den to have the workers in; None: one of its own.
+    level: 1, or 0 for no sandbox.  den: an open den to have the workers in; None: one of its own.
+    policy: "utility", a policy file, or a Policy: more than every worker has; of two values for one thing the option's
+    wins, and what it lets functions write is protected as for programs.
     returns: dataclasses, enums and named tuples that results may hold.  max_result: bytes of one result.
     allow_partial: layers whose loss is accepted, by name, where there is no den yet.
 
@@ -64,15 +69,16 @@ class SandboxExecutor(Executor):
         max_tasks_per_child: int | None = None,
         fresh: bool = False,
         level: int | None = None,
-        policy: str | None = None,
+        policy: StrPath | Policy | None = None,
         den: Den | AsyncDen | None = None,
         allow_partial: Iterable[str] = (),
         returns: Iterable[type] = (),
         max_result: int = MAX_RESULT,
     ) -> None:
         grants = make_grants(
-            read=read, write=write, connect=connect, env=env, memory=memory, level=level, policy=policy
-        )
+            read=read, write=write, connect=connect, env=env, memory=memory, level=level,
+            policy=policy_grants(policy, FUNCTION_POLICY),
+        )  # fmt: skip
         own = Den(allow_partial=allow_partial, warm=("utility",)) if den is None else None
         home = own if own is not None else den
         assert home is not None  # noqa: S101 - for the type checker
@@ -220,10 +226,19 @@ def sandboxed(function: Any = None, /, **options: Any) -> Any:
     return called
 
 
-def untrusted(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+def untrusted(
+    function: Callable[..., T], /, *args: Any, policy: StrPath | Policy | None = None, **kwargs: Any
+) -> T:
     """Call a function once in a worker that nobody used before, and return what it returns, as data.
 
-    It may take 60 seconds; SandboxExecutor(fresh=True) has other bounds.
+    It may take 60 seconds, or what `policy` says; SandboxExecutor(fresh=True) has other bounds.  A parameter of the
+    function's own that is named `policy` is given by place.
     Raises: what the function raised, or RemoteError; CallTimeout, ChildCrashed, ArgumentsNotSendable, ResultNotData.
     """
-    return _shared_executor({"fresh": True, "timeout": UNTRUSTED_TIMEOUT_S}).submit(function, *args, **kwargs).result()
+    options: dict[str, Any] = {"fresh": True}
+    grants = policy_grants(policy, FUNCTION_POLICY)
+    if not grants.is_empty():
+        options["policy"] = grants
+    if grants.timeout_s is None:
+        options["timeout"] = UNTRUSTED_TIMEOUT_S
+    return _shared_executor(options).submit(function, *args, **kwargs).result()

@@ -67,7 +67,7 @@ def pack(function: Callable[..., Any], arguments: object, keywords: Mapping[str,
     return _laid_out(work, buffers)
 
 
-def pack_whole(function: Callable[..., Any], arguments: tuple[Any, ...], *, view: View) -> bytes:
+def pack_whole(function: Callable[..., Any], arguments: object, *, view: View) -> bytes:
     """Pickle (function, arguments) in one piece.  Raises ArgumentsNotSendable."""
     if not callable(function):
         raise ArgumentsNotSendable(f"expected a function, got {type(function).__name__}")
@@ -106,6 +106,8 @@ def _dump_by_value(whole: object, buffers: list[pickle.PickleBuffer] | None, vie
         def reducer_override(self, value: Any) -> Any:
             if type(value) is memoryview and buffers is not None:
                 return _reduce_view(value)
+            if type(value) is types.CodeType:
+                return _with_file_name(value, self.dispatch_table[types.CodeType](value))
             return super().reducer_override(value)
 
     stream = io.BytesIO()
@@ -125,6 +127,14 @@ def _registered() -> set[str]:
     import cloudpickle
 
     return set(cloudpickle.list_registry_pickle_by_value())
+
+
+_NO_FILE = "<dynamic-code>"  # cloudpickle's, for the sake of equal pickles; a traceback is worth more here
+
+
+def _with_file_name(code: types.CodeType, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
+    make, fields = reduced
+    return make, tuple(code.co_filename if field == _NO_FILE else field for field in fields)
 
 
 def _reduce_view(view: memoryview) -> tuple[Any, ...]:
@@ -176,12 +186,14 @@ def _can_pickle(value: Any) -> bool:
 class View:
     """What of the caller's modules a worker can import by name, told from the folders that it may read."""
 
-    def __init__(self, folders: Sequence[str]) -> None:
+    def __init__(self, folders: Sequence[str], by_value: Sequence[str] = ()) -> None:
+        """`by_value`: names of modules that are sent along although a worker could import them."""
+        self._by_value = frozenset(by_value)
         self._folders = tuple(folder.rstrip("/") + "/" for folder in folders)
         self._known = functools.lru_cache(maxsize=1024)(self._look)
 
     def is_importable(self, name: str) -> bool:
-        return name != "__main__" and self._known(name)
+        return name != "__main__" and name not in self._by_value and self._known(name)
 
     def _look(self, name: str) -> bool:
         module = sys.modules.get(name)
@@ -202,4 +214,4 @@ class View:
     def _is_hidden(self, name: str, module: object) -> bool:
         if name == "__main__" or not isinstance(module, types.ModuleType) or module.__name__ != name:
             return False
-        return getattr(module, "__file__", None) is not None and not self._known(name)
+        return getattr(module, "__file__", None) is not None and not self.is_importable(name)

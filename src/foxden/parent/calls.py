@@ -54,6 +54,8 @@ class CallFuture(Future[Any]):
     help: Callable[[float | None], None] | None = None  # set while a worker runs it
     listen: Callable[[], None] | None = None
     watched = False  # somebody waits for it who does not read
+    pid = 0  # of the worker that it was given to last: what that one was refused is told by its pid …
+    given_at = 0.0  # … and since when, in seconds since the epoch
 
     def __init__(self) -> None:
         super().__init__()

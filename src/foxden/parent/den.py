@@ -25,7 +25,10 @@ from foxden.model.records import ProcessRecord, Violation
 from foxden.parent.broker import AskRecord
 from foxden.parent.calls import Sizes
 from foxden.parent.documents import Shown
+from foxden.parent.function_view import grants_of_policy
 from foxden.parent.functions import Functions
+from foxden.parent.grant_arguments import StrPath
+from foxden.parent.policies import Policy, policy_grants
 from foxden.parent.program_request import RunArguments, request_of
 from foxden.parent.programs import Done, run_program
 from foxden.parent.runtime import Fetched, Runtime
@@ -34,6 +37,7 @@ from foxden.parent.support import report as support_report
 from foxden.parent.utility import Settings, Starter
 from foxden.parent.workers import Pool
 from foxden.protocols.network import LoadSink
+from foxden.sandbox.grants import FUNCTION_POLICY, Grants
 
 T = TypeVar("T")
 OPEN_TIMEOUT_S = 60.0
@@ -127,7 +131,7 @@ class _Door:
         self._gate = threading.Lock()  # nothing is handed to the loop behind the closing's back
         self._closed = False
         self._pools: set[Pool] = set()
-        self._calls: Functions | None = None
+        self._calls: dict[Grants, Functions] = {}  # by policy
         self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
         # Children die with the thread that started their makers, so this one lives exactly as long as the den.
@@ -208,13 +212,14 @@ class _Door:
             return False
         return True
 
-    def _functions(self) -> Functions:
+    def _functions(self, policy: Any) -> Functions:
+        grants = policy_grants(policy, FUNCTION_POLICY)
         with self._gate:
-            made = self._calls
+            made = self._calls.get(grants)
         if made is None:
-            made = Functions(self.make_pool)
+            made = Functions(self.make_pool, grants=grants_of_policy(grants))
             with self._gate:
-                self._calls = self._calls or made
+                made = self._calls.setdefault(grants, made)
         return made
 
     def _stop(self) -> None:
@@ -314,18 +319,23 @@ class Den(_Door):
 
         Options as of `foxden run`: read=[…], write=[…], env={NAME: VALUE or None for yours}, cwd, input (bytes),
         timeout and cpu_time (seconds), memory, file_size and output (bytes), processes, designate, explain, policy
-        (a file, or a Grants).  Its output is kept, not shown.
+        (a file, a Policy, or a Grants).  Its output is kept, not shown.
         Raises: PolicyError, SandboxUnavailable, LoadError (it cannot be executed), LaunchFailed.
         """
         return run_program(self._runtime.programs, request_of(arguments, options), self._run)
 
-    def call(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    def call(
+        self, function: Callable[..., T], /, *args: Any, policy: StrPath | Policy | None = None, **kwargs: Any
+    ) -> T:
         """Call a function in a worker of this den, and return what it returns, as data.
 
-        The workers are shared by all calls of this den; `SandboxExecutor(den=…)` has limits, grants and more.
-        Raises: what the function raised, or RemoteError; ArgumentsNotSendable, ResultNotData, ChildCrashed.
+        policy: "utility", a policy file, or a Policy; a parameter of the function's own with this name is given by
+        place.  Workers are shared by all calls of this den with the same policy, and live as long as the den does;
+        `SandboxExecutor(den=…)` has limits, grants and more.
+        Raises: what the function raised, or RemoteError; PolicyError, ArgumentsNotSendable, ResultNotData,
+        ChildCrashed.
         """
-        return self._functions().submit(function, args, kwargs).result()  # type: ignore[no-any-return]
+        return self._functions(policy).submit(function, args, kwargs).result()  # type: ignore[no-any-return]
 
     def processes(self) -> list[ProcessRecord]:
         """All processes of this den, the parent first."""
@@ -397,9 +407,11 @@ class AsyncDen(_Door):
             await asyncio.wait([task])
             raise
 
-    async def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    async def call(
+        self, function: Callable[..., Any], /, *args: Any, policy: StrPath | Policy | None = None, **kwargs: Any
+    ) -> Any:
         """See Den.call.  A function that is `async` runs in the worker, on a loop of its own there."""
-        return await asyncio.wrap_future(self._functions().submit(function, args, kwargs))
+        return await asyncio.wrap_future(self._functions(policy).submit(function, args, kwargs))
 
     async def processes(self) -> list[ProcessRecord]:
         """See Den.processes."""

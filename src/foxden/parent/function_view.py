@@ -17,8 +17,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from foxden.errors import FoxdenError, PolicyError
+from foxden.sandbox.customise import Wishes, customise
+from foxden.sandbox.grants import Grants
+from foxden.sandbox.grants_text import parsed_calls
 from foxden.sandbox.paths import AbsPath, Access, FileRule, PathRules
-from foxden.sandbox.policy import ResolvedPolicy
+from foxden.sandbox.policy import SETS, ResolvedPolicy
+from foxden.sandbox.policy_files import read_policy
+from foxden.sandbox.policy_text import parse_sets
+from foxden.sandbox.program import PROTECTED_NAMES
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\Z", re.IGNORECASE)
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -35,7 +41,16 @@ class FunctionGrants:
     environment: Mapping[str, str] = field(default_factory=dict)
     memory: int | None = None  # bytes
     level: int = 1
-    policy: str = "utility"
+    policy: Grants = Grants()  # noqa: RUF009 - it cannot be changed; what a policy gives beside all this
+
+    @property
+    def protected(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """With a policy: below what is written, names that may not change.  (tree, names)."""
+        if self.policy.is_empty() or self.level == 0:
+            return ()
+        names = tuple(name for name in (*PROTECTED_NAMES, *self.policy.protect) if name not in self.policy.unprotected)
+        written = [path for path, access in self.policy.files if access & Access.WRITE]
+        return tuple((tree, names) for tree in (*map(os.path.realpath, self.write), *written)) if names else ()
 
 
 def make_grants(
@@ -46,7 +61,7 @@ def make_grants(
     env: Mapping[str, str] | Iterable[str] | None,
     memory: int | str | None,
     level: int | None,
-    policy: object,
+    policy: Grants,
 ) -> FunctionGrants:
     """Check what the caller asks for.  Raises FoxdenError, PolicyError."""
     if list(_strings("connect", connect)):
@@ -56,17 +71,58 @@ def make_grants(
         )
     if level not in (None, 0, 1):
         raise PolicyError(f"level: expected 0 or 1, got {level!r}", hint="the utility process has these two")
-    if not isinstance(policy, str | None):
-        raise PolicyError(f"policy: expected the name of a policy, got {type(policy).__name__}", hint="'utility'")
-    if policy not in (None, "utility"):
-        raise PolicyError(f"policy: expected 'utility', got {policy!r}", hint="workers are of this type")
-    return FunctionGrants(
+    _check_policy(policy, level)
+    grants = FunctionGrants(
         read=tuple(_paths("read", read)),
         write=tuple(_paths("write", write)),
-        environment=_environment(env),
-        memory=_memory(memory),
+        environment={**_policy_environment(policy), **_environment(env)},
+        memory=_memory(policy.memory if memory is None else memory),
         level=1 if level is None else level,
+        policy=policy,
     )
+    _check_together(grants)
+    return grants
+
+
+def grants_of_policy(policy: Grants) -> FunctionGrants:
+    """What a policy alone gives.  Raises PolicyError."""
+    return make_grants(read=(), write=(), connect=(), env=None, memory=None, level=None, policy=policy)
+
+
+# What a policy can say and a worker cannot keep → why not.
+_NOT_FOR_FUNCTIONS = {
+    "connect": ("network.connect: functions in a box have no network in this version",
+                "fetch with Den.fetch, and hand the bytes to the function"),
+    "cpu_time_s": ("limits.cpu_time: a worker serves many calls, and its time is all of theirs",
+                   "limits.timeout bounds one call"),
+    "output": ("limits.output: a function returns its output", "max_result= bounds it"),
+}  # fmt: skip
+
+
+def _check_policy(policy: Grants, level: int | None) -> None:
+    for name, (text, hint) in _NOT_FOR_FUNCTIONS.items():
+        if getattr(policy, name):
+            raise PolicyError(f"policy: {text}", hint=hint)
+    if level == 0 and not policy.is_empty():
+        raise PolicyError("level: expected 1 with a policy, got 0", hint="level 0 has no rules that a policy adds to")
+
+
+def _check_together(grants: FunctionGrants) -> None:
+    """read= and write= may not give what the policy denies.  Raises PolicyError."""
+    denied = {path for path, access in grants.policy.files if access & Access.DENY}
+    for option, paths in (("read", grants.read), ("write", grants.write)):
+        for path in paths:
+            if os.path.realpath(path) in denied:
+                raise PolicyError(
+                    f"expected one answer for {path}, got {option}= and \"deny\" in the policy",
+                    hint="leave one of them out",
+                )
+
+
+def _policy_environment(policy: Grants) -> dict[str, str]:
+    """Values of a policy; one that is the caller's own and not there is left out, as for a program."""
+    found = ((name, os.environ.get(name) if value is None else value) for name, value in policy.environment)
+    return {name: value for name, value in found if value is not None}
 
 
 def _strings(name: str, given: Any) -> Iterable[Any]:
@@ -164,13 +220,24 @@ def function_policy(resolved: ResolvedPolicy, grants: FunctionGrants, folders: S
     for paths, access in (((*folders, *grants.read), read), (grants.write, write)):
         for path in _places(paths, rules):
             rules[path] = rules.get(path, Access.NONE) | access
+    for path, access in grants.policy.files:
+        together = rules.get(path, Access.NONE) | access | Access.STAT
+        rules[path] = Access.DENY if access & Access.DENY else together
     kept = [FileRule(AbsPath.parse(path), access) for path, access in rules.items() if not _is_covered(path, rules)]
     if len(kept) > _MAX_RULES:
         raise PolicyError(f"expected at most {_MAX_RULES} readable folders, got {len(kept)}", hint="shorten sys.path")
-    limits = dict(resolved.limits)
-    if grants.memory is not None:
-        limits["memory"] = grants.memory
-    return replace(resolved, files=PathRules.of(kept), limits=limits)
+    with_files = replace(resolved, files=PathRules.of(kept), limits={**resolved.limits, **_limits(grants)})
+    if not grants.policy.syscalls:
+        return with_files
+    wishes = Wishes(granted=parsed_calls(grants.policy))
+    return customise(with_files, wishes, parse_sets(SETS, read_policy(SETS)))
+
+
+def _limits(grants: FunctionGrants) -> dict[str, int]:
+    asked = {
+        "memory": grants.memory, "file_size": grants.policy.file_size, "tasks": grants.policy.processes,
+    }  # fmt: skip
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def _places(paths: Iterable[str], rules: Mapping[str, Access]) -> Iterable[str]:
@@ -188,7 +255,9 @@ def _is_covered(path: str, rules: Mapping[str, Access]) -> bool:
     """Does a folder above it give as much already?"""
     above = os.path.dirname(path)
     while above != "/":
-        if above in rules and rules[above] & rules[path] == rules[path] and not rules[above] & Access.DENY:
+        if rules.get(above, Access.NONE) & Access.DENY:
+            return False
+        if above in rules and rules[above] & rules[path] == rules[path]:
             return True
         above = os.path.dirname(above)
     return False

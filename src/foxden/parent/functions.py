@@ -20,6 +20,7 @@ from foxden.parent.calls import CallFuture, Sizes
 from foxden.parent.function_view import FunctionGrants, import_path, make_grants, readable_folders
 from foxden.parent.utility import Settings
 from foxden.parent.workers import Pool
+from foxden.sandbox.paths import Access
 
 MakePool = Callable[[Settings, Sizes, Callable[[], None]], Pool]
 _LONGEST_S = 86_400.0
@@ -48,10 +49,11 @@ class Functions:
         path = import_path()
         folders = readable_folders(path)
         given = grants or FunctionGrants()
-        self._view = arguments.View((*folders, *given.read, *given.write, _stdlib()))
+        granted = [path for path, access in given.policy.files if access & Access.READ]
+        self._view = arguments.View((*folders, *given.read, *given.write, *granted, _stdlib()))
         sizes = Sizes(
             max_workers=_workers(max_workers),
-            seconds=_seconds(timeout),
+            seconds=_seconds(given.policy.timeout_s if timeout is None else timeout),
             calls_each=1 if fresh else _tasks(max_tasks_per_child),
             spare=fresh,
         )

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import TypedDict, cast
 
 from foxden.errors import FoxdenError, PolicyError
+from foxden.parent.grant_arguments import GrantArguments, StrPath, grants_of
+from foxden.parent.policies import Policy, policy_grants
 from foxden.parent.programs import Request
-from foxden.sandbox.grants import Grants, checked_connect, checked_environment, checked_names, checked_path, parse_size
-from foxden.sandbox.policy_files import read_grants
+from foxden.sandbox.grants import PROGRAM_POLICY, Grants, checked_connect
 
-StrPath = str | os.PathLike[str]
-_DAY_S = 86_400.0
+_GRANTED = (
+    "read", "write", "env", "timeout", "cpu_time", "memory", "file_size", "output", "processes", "protect", "unprotect",
+)  # fmt: skip
 
 
 class RunArguments(TypedDict, total=False):
@@ -39,7 +41,7 @@ class RunArguments(TypedDict, total=False):
     unprotect: Iterable[str]
     designate: bool
     explain: bool
-    policy: StrPath | Grants
+    policy: StrPath | Policy | Grants
 
 
 def request_of(arguments: Sequence[str], options: RunArguments) -> Request:
@@ -77,59 +79,13 @@ def _words(arguments: Sequence[str]) -> tuple[str, ...]:
 
 
 def _grants(options: RunArguments) -> Grants:
-    own = Grants(
-        read=_paths("read", options.get("read", ())),
-        write=_paths("write", options.get("write", ())),
-        connect=tuple(_connect(text) for text in options.get("connect", ())),
-        environment=tuple(checked_environment("env", name, value) for name, value in options.get("env", {}).items()),
-        memory=_size("memory", options.get("memory")),
-        file_size=_size("file_size", options.get("file_size")),
-        output=_size("output", options.get("output")),
-        cpu_time_s=_seconds("cpu_time", options.get("cpu_time")),
-        timeout_s=_seconds("timeout", options.get("timeout")),
-        processes=_count(options.get("processes")),
-        protect=checked_names("protect", options.get("protect", ())),
-        unprotected=checked_names("unprotect", options.get("unprotect", ())),
-    )
-    policy = options.get("policy")
-    if policy is None:
-        return own
-    return own.over(policy if isinstance(policy, Grants) else read_grants("policy", os.fspath(policy), real_path))
+    for host in options.get("connect", ()):
+        _refuse_connect(host)
+    chosen = {name: value for name, value in options.items() if name in _GRANTED}
+    own = grants_of(cast("GrantArguments", chosen))
+    return own.over(policy_grants(options.get("policy"), PROGRAM_POLICY))
 
 
-def _paths(where: str, paths: Iterable[StrPath]) -> tuple[str, ...]:
-    if isinstance(paths, str | bytes | os.PathLike):
-        raise PolicyError(f"{where}: expected a list of paths, got {paths!r}", hint=f"{where}=[{str(paths)!r}]")
-    return tuple(checked_path(where, os.path.abspath(path), real_path, follow=True) for path in paths)
-
-
-def real_path(path: str) -> str | None:
-    """Where a path leads; None: nothing is there."""
-    return os.path.realpath(path) if os.path.exists(path) else None
-
-
-def _connect(text: str) -> str:
+def _refuse_connect(text: str) -> None:
     checked_connect("connect", text)
     raise PolicyError("connect: the network of programs comes with a later version", hint="leave it out: no network")
-
-
-def _size(where: str, value: Any) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return value
-    return parse_size(where, str(value))
-
-
-def _seconds(where: str, value: float | None) -> float | None:
-    if value is None:
-        return None
-    if not value > 0:
-        raise PolicyError(f"{where}: expected more than 0 seconds, got {value!r}")
-    return min(float(value), _DAY_S)
-
-
-def _count(value: int | None) -> int | None:
-    if value is not None and not 0 < value <= 65_536:
-        raise PolicyError(f"processes: expected a number from 1 to 65536, got {value!r}")
-    return value

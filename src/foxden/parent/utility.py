@@ -72,7 +72,10 @@ class Starter:
     def _serve(self, host: ChildHost, listener: Listener, stacks: StackPipe | None) -> None:
         """Have a worker's files opened by the rules of the type and the grants of this pool."""
         rules = self._plans.rules_of(self._policy, self._processes.temporary_of(host))
-        self._brokers.attach(host, listener, stacks, rules=rules, errnos=self._plans.errnos(_ROW, None))
+        self._brokers.attach(
+            host, listener, stacks, rules=rules, protected=self._settings.grants.protected,
+            errnos=self._plans.errnos(_ROW, None),
+        )  # fmt: skip
 
     async def start(self) -> Worker:
         """Raises: SandboxUnavailable, LaunchFailed, ChildCrashed, ChildTimeout; WorkersBroken from the initializer."""

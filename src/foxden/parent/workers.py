@@ -237,6 +237,7 @@ class Pool:
                         del place[worker]
             return False
         call.worker, call.begun = worker, True
+        future.pid, future.given_at = worker.host.pid, time.time()
         if self._busy.get(worker) is call:
             self._start_clock(call)
         try:

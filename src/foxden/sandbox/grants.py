@@ -19,7 +19,9 @@ from foxden.errors import PolicyError
 if TYPE_CHECKING:
     from foxden.sandbox.paths import Access
 
-PROGRAM_POLICY = "plugin"  # what `foxden run` gives a program, and the only policy that grants extend
+PROGRAM_POLICY = "plugin"  # what `foxden run` gives a program
+FUNCTION_POLICY = "utility"  # what the worker of a function has
+EXTENDED = (PROGRAM_POLICY, FUNCTION_POLICY)  # the policies that grants can extend
 
 # Trees that are never granted, and what to do instead.
 NEVER_GRANTED = {
@@ -51,6 +53,7 @@ class Grants(NamedTuple):
     protect: tuple[str, ...] = ()  # names below what is written that may not change, beyond the usual ones
     links: tuple[tuple[str, str], ...] = ()  # names of what is granted that lead there, as the caller wrote them
     unprotected: tuple[str, ...] = ()  # usual ones of those names that may change after all
+    extends: str | None = None  # of EXTENDED; None: whichever the child has
 
     def over(self, below: Grants) -> Grants:
         """Both together; a single value of this one wins."""
@@ -65,7 +68,7 @@ class Grants(NamedTuple):
         return Grants(**both)
 
     def is_empty(self) -> bool:
-        return self == Grants()
+        return self._replace(extends=None) == Grants()
 
 
 def file_rules(grants: Grants) -> tuple[tuple[str, Access], ...]:

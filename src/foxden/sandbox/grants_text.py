@@ -1,10 +1,10 @@
 """A user's policy file: what `foxden run --policy F.toml` gives a program, as text that a person reviews.
 
 Runs in: command and parent; pure (paths are looked at by the callable handed in).  Trusts: nothing in the text.
-Flow: text → parse_grants → Grants; render_grants → text, which `parse_grants` reads back.
-Source: docs/guides/read-a-violation.md; the words are those of the committed policies (policy_text).
+Flow: text → parse_grants → Grants; grants_toml.render_grants → text, which `parse_grants` reads back.
+Source: docs/guides/write-a-policy.md; the words are those of the committed policies (policy_text).
 
-    extends = "plugin"                     # nothing else can be extended, and it may be left out
+    extends = "plugin"                     # or "utility", for functions; left out: whichever it is handed to
 
     [files]
     "/home/me/project" = "rw"              # r, w, c (make, rename, remove), x; stat, connect, deny
@@ -55,8 +55,16 @@ _SIZE_LIMITS = ("memory", "file_size", "output")
 _DAY_S = 86_400
 
 
-def parse_grants(where: str, text: str, *, real: RealPath, read: Callable[[str], str]) -> Grants:
-    """Read a user's policy file.  `where`: its name; `read`: of committed policies, as `policy.load` takes it.
+def parse_grants(
+    where: str,
+    text: str,
+    *,
+    real: RealPath,
+    read: Callable[[str], str],
+    extended: tuple[str, ...] = (PROGRAM_POLICY,),
+) -> Grants:
+    """Read a user's policy file.  `where`: its name; `read`: of committed policies, as `policy.load` takes it;
+    `extended`: which of them this one may extend.
 
     Raises: PolicyError, naming file, key and value.
     """
@@ -68,19 +76,23 @@ def parse_grants(where: str, text: str, *, real: RealPath, read: Callable[[str],
     tables = {name: _table(where, name, top.get(name, {})) for name in ("files", "env", *_KEYS)}
     for name, known in _KEYS.items():
         _check_keys(where, f"{name}.", tables[name], known)
-    if top.get("extends", PROGRAM_POLICY) != PROGRAM_POLICY:
-        raise policy_error(f"{where}: extends", f"{PROGRAM_POLICY!r}", top["extends"], [PROGRAM_POLICY])
+    extends = top.get("extends")
+    if extends is not None and extends not in extended:
+        raise policy_error(f"{where}: extends", " or ".join(map(repr, extended)), extends, extended)
     return Grants(
-        files=tuple(_files(where, tables["files"], real)),
+        files=checked_files(where, tables["files"], real),
         connect=tuple(
             checked_connect(f"{where}: network.connect", host)
             for host in _strings(f"{where}: network.connect", tables["network"].get("connect", []))
         ),
         environment=tuple(_environment(where, tables["env"])),
-        syscalls=_syscalls(f"{where}: syscalls.allow", tables["syscalls"].get("allow", []), read),
+        syscalls=checked_syscalls(
+            f"{where}: syscalls.allow", _strings(f"{where}: syscalls.allow", tables["syscalls"].get("allow", [])), read
+        ),
         **_limits(where, tables["limits"]),
         protect=_protected(f"{where}: protect.names", tables["protect"].get("names", [])),
         unprotected=_protected(f"{where}: protect.except", tables["protect"].get("except", [])),
+        extends=extends,
     )
 
 
@@ -106,22 +118,30 @@ def _protected(where: str, value: object) -> tuple[str, ...]:
     return checked_names(where, _strings(where, value))
 
 
-def _files(where: str, table: Mapping[str, object], real: RealPath) -> Iterator[tuple[str, Access]]:
-    """Each path once, however it is spelt."""
+def checked_files(
+    where: str, table: Mapping[str, object], real: RealPath, *, follow: bool = False
+) -> tuple[tuple[str, Access], ...]:
+    """Path → access word, as rules: each path once, however it is spelt.  `follow`: links, as `checked_path` says.
+
+    Raises: PolicyError.
+    """
     spelt: dict[str, str] = {}
+    rules: list[tuple[str, Access]] = []
     for path, word in table.items():
         key = f"{where}: files.{path!r}"
         try:
             access = Access.parse(word if isinstance(word, str) else "")
         except ValueError:
             raise policy_error(key, "'deny', 'stat', 'connect' or letters of 'rwcx'", word) from None
-        checked = _denied_path(key, path, real) if access is Access.DENY else checked_path(key, path, real)
+        denied = access is Access.DENY
+        checked = _denied_path(key, path, real) if denied else checked_path(key, path, real, follow=follow)
         if checked in spelt:
             raise PolicyError(
                 f"{key}: expected one rule for a path, got {spelt[checked]!r} too", hint="leave one of them out"
             )
         spelt[checked] = path
-        yield checked, access
+        rules.append((checked, access))
+    return tuple(rules)
 
 
 def _denied_path(where: str, path: str, real: RealPath) -> str:
@@ -140,8 +160,8 @@ def _environment(where: str, table: Mapping[str, object]) -> Iterator[tuple[str,
         yield checked_environment(f"{where}: env.{name}", name, None if value is True else str(value))
 
 
-def _syscalls(where: str, value: object, read: Callable[[str], str]) -> tuple[str, ...]:
-    lines = _strings(where, value)
+def checked_syscalls(where: str, lines: tuple[str, ...], read: Callable[[str], str]) -> tuple[str, ...]:
+    """Lines of a policy's `allow` that can be granted.  `read`: of committed policies.  Raises: PolicyError."""
     if not lines:
         return ()
     hopeless = hopeless_calls(parse_sets("sets", read("sets")))

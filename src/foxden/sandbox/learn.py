@@ -18,6 +18,7 @@ from foxden.model.escaped import quoted_name
 from foxden.model.records import Act, Violation
 from foxden.sandbox.explain_hints import Hints
 from foxden.sandbox.grants import NEVER_GRANTED, PROGRAM_POLICY, Grants, RealPath, checked_connect, split_connect
+from foxden.sandbox.grants_toml import toml_text
 from foxden.sandbox.hopeless import NOTHING
 from foxden.sandbox.paths import AbsPath, Access
 from foxden.sandbox.sensitive import secret_reason
@@ -137,7 +138,7 @@ def _collect_file(found: _Found, act: Violation, path: str, real: RealPath, home
     except ValueError:  # no path that a policy could name: UnicodeEncodeError is one
         found.not_granted[f'"{quoted_name(path)}"'] = "no policy can name this path"
         return
-    shown = f"{_toml(path)} = {_toml(access.word())}"
+    shown = f"{toml_text(path)} = {toml_text(access.word())}"
     target = real(path)
     if access & Access.CREATE:
         target = real(path.rpartition("/")[0] or "/")
@@ -175,7 +176,7 @@ def _collect_host(found: _Found, act: Violation, host: str) -> None:
     if space is AddressSpace.PUBLIC:
         found.hosts[checked] += act.count
     else:
-        found.not_granted[_toml(checked)] = f"its address is {space.value}; grant it by hand if you mean it"
+        found.not_granted[toml_text(checked)] = f"its address is {space.value}; grant it by hand if you mean it"
 
 
 def _collect_call(found: _Found, act: Violation, hints: Hints) -> None:
@@ -250,11 +251,11 @@ def _ancestors(path: str) -> Iterator[str]:
 
 def _text(found: _Found) -> Iterator[str]:
     yield "# Learnt from what was refused.  Read every line before you use it: each gives the program a right."
-    yield f"extends = {_toml(PROGRAM_POLICY)}"
+    yield f"extends = {toml_text(PROGRAM_POLICY)}"
     if found.files:
         yield "\n[files]"
         for path, wish in sorted(found.files.items()):
-            yield f"{_toml(path)} = {_toml(_word(wish.access))}  # {wish.reason()}"
+            yield f"{toml_text(path)} = {toml_text(_word(wish.access))}  # {wish.reason()}"
     yield from _list("network", "connect", found.hosts)
     yield from _list("syscalls", "allow", found.calls)
     if found.not_granted:
@@ -275,16 +276,5 @@ def _list(table: str, key: str, counts: Counter[str]) -> Iterator[str]:
         yield f"{key} = ["
         for item, count in sorted(counts.items()):
             times = f"{count} time{'s' if count != 1 else ''}" if count else "kept from before"
-            yield f"  {_toml(item)},  # {times}"
+            yield f"  {toml_text(item)},  # {times}"
         yield "]"
-
-
-def _toml(text: str) -> str:
-    """A basic string of TOML in which everything is seen."""
-    return '"' + "".join(_character(character) for character in text) + '"'
-
-
-def _character(character: str) -> str:
-    if character in '"\\':
-        return f"\\{character}"
-    return character if character == quoted_name(character) else f"\\u{ord(character):04x}"

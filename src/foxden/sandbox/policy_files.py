@@ -32,8 +32,11 @@ def policy_names() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(".toml") for name in os.listdir(_FOLDER) if name.endswith(".toml")))
 
 
-def read_grants(where: str, path: str, real: RealPath) -> Grants:
-    """Grants of a user's policy file.  `where`: the option that names it.  Raises PolicyError."""
+def read_grants(where: str, path: str, real: RealPath, extended: tuple[str, ...] = ("plugin",)) -> Grants:
+    """Grants of a user's policy file.  `where`: the option that names it; `extended`: see `parse_grants`.
+
+    Raises PolicyError.
+    """
     from foxden.sandbox.grants_text import parse_grants
 
     try:
@@ -41,4 +44,4 @@ def read_grants(where: str, path: str, real: RealPath) -> Grants:
             text = file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise PolicyError(f"{where} {path}: {getattr(error, 'strerror', None) or error}") from None
-    return parse_grants(path, text, real=real, read=read_policy)
+    return parse_grants(path, text, real=real, read=read_policy, extended=extended)

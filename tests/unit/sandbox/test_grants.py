@@ -69,7 +69,7 @@ def test_every_part_of_a_policy_file_is_read() -> None:
         environment=(("LANG", "C.UTF-8"), ("SSH_AUTH_SOCK", None)),
         syscalls=("sched_setaffinity(pid == 0)", "mlock"),
         memory=2 << 30, cpu_time_s=30.0, timeout_s=1.5, processes=64, file_size=10 << 20, output=1 << 20,
-        protect=("secrets",), unprotected=(".git/hooks",),
+        protect=("secrets",), unprotected=(".git/hooks",), extends="plugin",
     )  # fmt: skip
     assert parsed_calls(parse(WHOLE))[1] == Call("mlock")
 
