@@ -30,7 +30,8 @@ from tests.support.servers import free_port
 from tests.support.users import needs_userns
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-ELSEWHERE = ("parse-uploads", "run-a-models-code")  # tests/e2e/test_executor_guides.py
+# tests/e2e/test_executor_guides.py, tests/e2e/test_web_service.py
+ELSEWHERE = ("parse-uploads", "run-a-models-code", "a-pool-in-a-web-service")
 GUIDES = [page for page in sorted((CHECKOUT / "docs" / "guides").glob("*.md")) if page.stem not in ELSEWHERE]
 PAGES = [CHECKOUT / "README.md", CHECKOUT / "docs" / "start.md", *GUIDES]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -34,6 +34,7 @@ from foxden.sandbox.grants import FUNCTION_POLICY
 P = ParamSpec("P")
 T = TypeVar("T")
 Paths = Iterable[str | os.PathLike[str]]
+_DASK = "distributed.worker"  # its tasks come wrapped, and their answers are to be wrapped again
 UNTRUSTED_TIMEOUT_S = 60.0  # of `untrusted`, which has no place to say another
 
 
@@ -101,6 +102,12 @@ class SandboxExecutor(Executor):
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """See concurrent.futures.  Raises ArgumentsNotSendable at once when something cannot be sent."""
+        if getattr(fn, "__module__", None) == _DASK:
+            from foxden import dask
+
+            task = dask.submit(self._functions.submit, fn, args)
+            if task is not None:
+                return task
         return self._functions.submit(fn, args, kwargs)
 
     def map(

@@ -386,6 +386,7 @@ ACTS: dict[str, Act] = {
     "process-vm-writev": lambda pid: f"{linux.syscall('process_vm_writev', int(pid), 0, 0, 0, 0, 0)}",
     "process-madvise": _call("process_madvise", -1, 0, 0, 0, 0),
     "kcmp": lambda pid: f"{linux.syscall('kcmp', int(pid), int(pid), 1, 0, 0)}",
+    "affinity": lambda pid: f"{sorted(os.sched_getaffinity(int(pid)))}",
     "new-session": _call("setsid"),
     "new-group": _call("setpgid", 0, 0),
     # privileges

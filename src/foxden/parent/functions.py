@@ -71,10 +71,14 @@ class Functions:
         self.pool = make_pool(settings, sizes, finished)
         self.max_workers = sizes.max_workers
 
-    def submit(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallFuture:
-        """Raises ArgumentsNotSendable; RuntimeError, WorkersBroken, DenClosed when no more calls are taken."""
+    def submit(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, name: str = ""
+    ) -> CallFuture:
+        """`name`: what errors call it, where the function's own says little.
+
+        Raises ArgumentsNotSendable; RuntimeError, WorkersBroken, DenClosed when no more calls are taken."""
         packed = arguments.pack(function, args, kwargs, view=self._view)
-        return self.pool.submit(_name(function), packed)
+        return self.pool.submit(name or _name(function), packed)
 
     def submit_each(self, function: Callable[..., Any], columns: Sequence[Sequence[Any]]) -> CallFuture:
         """Call the function once for each first argument, second argument … of the columns, one after the other in one
