@@ -59,7 +59,7 @@ def test_fork_bomb_ends_with_its_time_and_the_broker_answers_others(ground: Grou
         time.sleep(1)
         done = ground.run("/bin/sh", "-c", f"echo fine > {ground.rw}/fine && cat {ground.rw}/fine")
         assert done.stdout == "fine\n"
-        assert bomb.wait(20) == 124
+        assert bomb.wait(20) in (124, 137)  # by its time; or, as root, by the tasks that are counted from outside
     assert time.monotonic() - began < 15
 
 
