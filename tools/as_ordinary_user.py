@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
     if os.geteuid() == 0:
         return run_as(uid, arguments)
     with tempfile.TemporaryDirectory(prefix="fxu-") as scratch:
-        return run(command_of(arguments), environment(Path(scratch)), None)
+        return run(command_of(arguments, Path(scratch)), environment(Path(scratch)), None)
 
 
 def run_as(uid: int, arguments: list[str]) -> int:
@@ -53,7 +53,7 @@ def run_as(uid: int, arguments: list[str]) -> int:
     make_reachable([ROOT, *interpreter_paths()], uid)
     scratch = scratch_directory(uid)
     try:
-        return run(command_of(arguments), environment(scratch), uid)
+        return run(command_of(arguments, scratch), environment(scratch), uid)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -61,11 +61,12 @@ def run_as(uid: int, arguments: list[str]) -> int:
 # --- what to run ------------------------------------------------------------------------------------------------
 
 
-def command_of(arguments: list[str]) -> list[str]:
+def command_of(arguments: list[str], scratch: Path) -> list[str]:
     if not arguments:
         arguments = ["pytest"]
     if arguments[0] == "pytest":
-        return [str(python()), "-m", *arguments]
+        # A short name again: the tests' own folders lie below it, and sockets in them.
+        return [str(python()), "-m", "pytest", f"--basetemp={scratch}/t", *arguments[1:]]
     return arguments
 
 
@@ -107,8 +108,7 @@ def environment(scratch: Path) -> dict[str, str]:
         "LOGNAME": "ordinary",
         "PYTHONDONTWRITEBYTECODE": "1",
         "HYPOTHESIS_STORAGE_DIRECTORY": str(temporary / "hypothesis"),
-        # A short name again: the tests' own folders lie below it, and sockets in them.
-        "PYTEST_ADDOPTS": f"{os.environ.get('PYTEST_ADDOPTS', '')} -p no:cacheprovider --basetemp={scratch}/t".strip(),
+        "PYTEST_ADDOPTS": f"{os.environ.get('PYTEST_ADDOPTS', '')} -p no:cacheprovider".strip(),
     }
 
 

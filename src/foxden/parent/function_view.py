@@ -45,8 +45,8 @@ class FunctionGrants:
 
     @property
     def protected(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """With a policy: below what is written, names that may not change.  (tree, names)."""
-        if self.policy.is_empty() or self.level == 0:
+        """Below what is written, names that may not change, as for programs.  (tree, names)."""
+        if self.level == 0:
             return ()
         names = tuple(name for name in (*PROTECTED_NAMES, *self.policy.protect) if name not in self.policy.unprotected)
         written = [path for path, access in self.policy.files if access & Access.WRITE]
