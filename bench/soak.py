@@ -1,4 +1,7 @@
-"""Many children: 200 in a burst, then 10,000 one after the other.  What is left of them is counted: nothing may be."""
+"""Many children: 200 in a burst, then 10,000 one after the other; and a million calls of a function.
+
+What is left of them is counted: nothing may be.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from foxden.model.process_types import RemoteType
 from foxden.observe.memory import memory_bytes
 
 _BURST, _SOAK, _WARM = 200, 10_000, 300
+_CALLS, _CHUNK, _ROUND, _SINGLE = 1_000_000, 500, 50_000, 20_000
 
 
 class Held(NamedTuple):
@@ -52,7 +56,43 @@ async def _burst(den: foxden.Den) -> float:
     return elapsed
 
 
+def _same(value: int) -> int:
+    return value
+
+
+def _call(pool: foxden.SandboxExecutor, calls: int, singly: int) -> None:
+    for start in range(0, calls, _ROUND):
+        for value, found in enumerate(pool.map(_same, range(start, start + _ROUND), chunksize=_CHUNK), start):
+            assert value == found
+    for value in range(singly):
+        assert pool.submit(_same, value).result() == value
+
+
+def _million_calls() -> list[Figure]:
+    with foxden.SandboxExecutor(max_workers=2) as pool:
+        _call(pool, 2 * _ROUND, 1000)
+        time.sleep(1)
+        before = _held()
+        start = time.perf_counter()
+        _call(pool, _CALLS, _SINGLE)
+        took = time.perf_counter() - start
+        time.sleep(1)
+        after = _held()
+    name = f"after {_CALLS + _SINGLE} calls"
+    return [
+        Figure(f"{_CALLS + _SINGLE} calls", took, "s", against=f"{_SINGLE} of them one by one"),
+        Figure(f"processes more {name}", after.processes - before.processes, "", 0),
+        Figure(f"descriptors more {name}", after.descriptors - before.descriptors, "", 0),
+        Figure(f"files more {name}", after.files - before.files, "", 0),
+        Figure(f"memory more {name}", (after.memory - before.memory) / (1 << 20), "MiB", 4),
+    ]
+
+
 def measure() -> list[Figure]:
+    return [*_programs(), *_million_calls()]
+
+
+def _programs() -> list[Figure]:
     with foxden.Den(warm=("plugin", "broker", "web")) as den:
         for _ in range(_WARM):
             den.run(["/bin/true"])

@@ -6,7 +6,7 @@ umask 022   # the second run must be able to read what the first one wrote
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # Files of tests run beside each other: most of them wait for processes most of the time.
-beside=(-n "${FOXDEN_TEST_WORKERS:-$(($(nproc) * 2))}" --dist loadfile)
+beside=(-n "${FOXDEN_TEST_WORKERS:-$(($(nproc) + 1))}" --dist loadfile)
 
 if [ "$(id -u)" -ne 0 ]; then
     exec .venv/bin/python -m pytest "${beside[@]}" "$@"

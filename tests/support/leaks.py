@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-GRACE_S = 2.0  # for threads and children that are on their way out when a test ends
+GRACE_S = 6.0  # for threads and children that are on their way out when a test ends, on a machine that is busy
 _POLL_S = 0.01
 _STANDARD = 3  # descriptors 0, 1, 2 are pytest's to move about
 
