@@ -523,7 +523,7 @@ def test_demo_opens_pages_and_no_act_succeeds() -> None:
     assert shown["verdict"]["ok"] is True
     assert shown["verdict"]["succeeded"] == 0
     assert shown["verdict"]["succeeded_unprotected"] >= 8  # or the acts would show nothing
-    assert shown["verdict"]["seconds"] > 0
+    assert 0 < shown["verdict"]["seconds"] < 60, "nothing of it hangs"
     assert len({page["process"] for page in shown["pages"]}) == 3  # two sites and a file
     granted = {(act["act"], act["process"]) for act in shown["acts"] if act["outcome"] == "granted"}
     assert granted == {

@@ -60,9 +60,14 @@ def test_path_rewritten_after_the_broker_read_it_opens_what_was_judged(
     bad.write_text("CANARY")
     words = (f"{ground.base}/{'./' * 3}rw/g", f"{ground.base}/{'./' * 1}secret/b")
     assert len(words[0]) == len(words[1])
-    done = ground.run(race, "buffer", *words, "1.5", options=["--read", str(Path(race).parent)])
-    tries, secrets = counts(done.stdout)
-    assert secrets == 0
-    assert tries > 100
+    total = 0
+    for _ in range(6):  # one round is enough where nothing else runs
+        done = ground.run(race, "buffer", *words, "1.5", options=["--read", str(Path(race).parent)])
+        tries, secrets = counts(done.stdout)
+        assert secrets == 0
+        total += tries
+        if total > 500:
+            break
+    assert total > 500
     _, secrets = counts(ground.alone(race, "buffer", *words, "0.5").stdout)
     assert secrets > 0, "without a sandbox the race is won"

@@ -17,6 +17,14 @@ from foxden.broker.server import Broker
 pytestmark = [pytest.mark.needs("seccomp"), pytest.mark.usefixtures("each_way")]
 
 TRIES = 100_000
+ENOUGH = 100  # times that the good one must be found, or the race was none
+
+
+def goes_on(seen: dict[str, int], began: float) -> bool:
+    """Until there were tries enough; on a busy machine longer, until the good one was found often enough."""
+    took = time.monotonic() - began
+    enough = sum(seen.values()) >= TRIES or took >= SECONDS / 2
+    return not enough or (seen.get("good", 0) <= ENOUGH and took < 10 * SECONDS)
 SECONDS = 7.0
 
 
@@ -61,10 +69,8 @@ def test_a_name_that_is_swapped_for_a_link_never_gives_the_secret(
 
     def act() -> dict[str, int]:
         seen: dict[str, int] = {}
-        deadline = time.monotonic() + SECONDS / 2
-        tries = 0
-        while tries < TRIES and time.monotonic() < deadline:
-            tries += 1
+        began = time.monotonic()
+        while goes_on(seen, began):
             try:
                 fd = os.open(path, os.O_RDONLY)
             except OSError as error:
@@ -91,9 +97,9 @@ def test_a_name_that_is_swapped_for_a_link_never_gives_the_secret(
         thread.join()
         broker.close()
     assert "secret" not in seen
-    assert seen.get("good", 0) > 10, "the swapped name was also found as the good one"
+    assert seen.get("good", 0) > ENOUGH, "the swapped name was also found as the good one"
     assert sum(seen.values()) > 1000
-    assert len(flips) > 10
+    assert len(flips) > 100
     assert seen.keys() <= {"good", "13", "2"}
 
 
@@ -115,10 +121,8 @@ def test_a_path_that_is_rewritten_while_it_is_judged_never_opens_the_secret(fold
         for thread in threads:
             thread.start()
         seen: dict[str, int] = {}
-        deadline = time.monotonic() + SECONDS / 2
-        tries = 0
-        while tries < TRIES and time.monotonic() < deadline:
-            tries += 1
+        began = time.monotonic()
+        while goes_on(seen, began):
             try:
                 fd = raw("openat", -100, buffer, os.O_RDONLY, 0)
             except OSError as error:
@@ -134,4 +138,4 @@ def test_a_path_that_is_rewritten_while_it_is_judged_never_opens_the_secret(fold
 
     seen = run(act, {str(folder / "w"): "r"}).value
     assert "secret" not in seen
-    assert seen.get("good", 0) > 10
+    assert seen.get("good", 0) > ENOUGH
