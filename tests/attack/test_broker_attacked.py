@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from foxden import ChildCrashed, Den
 from foxden.parent.hosts import ChildHost
 
 pytestmark = [pytest.mark.needs("userns", "landlock", "seccomp"), pytest.mark.usefixtures("each_way")]
+
+#: How long a race may go on until both of its ends were seen often enough.
+_RACE_S = 60.0
 
 
 @pytest.fixture
@@ -84,12 +88,15 @@ def test_names_that_are_swapped_never_give_the_secret(
         return times
 
     flipping = dens.Background(flip)
-    said = dens.probe(den, child, "act", f"read-many {folder}/ground/{name}").detail
+    seen: Counter[str] = Counter()
+    until = time.monotonic() + _RACE_S
+    while not (seen["good"] > 20 and seen.total() > 1000) and time.monotonic() < until:  # a busy machine gets more time
+        said = dens.probe(den, child, "act", f"read-many {folder}/ground/{name}").detail
+        seen.update({word: int(times) for word, times in (each.split("=") for each in said.split(","))})
     stop.set()
     assert flipping.result() > 50
-    seen = dict(each.split("=") for each in said.split(","))
     assert seen.keys() <= {"good", "", "EACCES", "ENOENT"}, seen
-    assert int(seen["good"]) > 20, "the control: it is found as the good one, too"
+    assert seen["good"] > 20, "the control: it is found as the good one, too"
 
 
 def test_flood_of_opens_of_one_child_leaves_another_its_answers(den: Den, folder: Path) -> None:

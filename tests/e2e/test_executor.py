@@ -338,9 +338,9 @@ def test_workers_are_several_and_no_more_than_asked(den: Den) -> None:
     with SandboxExecutor(2, den=den) as pool:
         begun = time.monotonic()
         pids = {pool.submit(boxed.pid).result(WAIT_S)}
-        futures = [pool.submit(boxed.sleep, 0.4) for _ in range(4)]
+        futures = [pool.submit(boxed.sleep, 1.0) for _ in range(4)]
         concurrent.futures.wait(futures, WAIT_S)
-        assert time.monotonic() - begun < 1.6, "two at a time"
+        assert time.monotonic() - begun < 3.9, "two at a time"
         names = [record for record in den.processes() if record.process_type == "utility"]
         assert len(names) <= 2 + 2, "this pool's, the den's own and the module's"
         assert len(pids) == 1
