@@ -83,6 +83,10 @@ install_foxden() {
     rm -f "$log"
 }
 
+# Every process of a den starts an interpreter: none of them should compile what it imports, whoever's environment
+# forbids to write that down (PYTHONDONTWRITEBYTECODE), or whoever may not write here.
+compile_modules() { .venv/bin/python -m compileall -q src/foxden; }
+
 python=$(find_python)
 install_system_packages "$python"
 
@@ -91,6 +95,7 @@ stamp=.venv/.foxden-setup
 wanted=$({ pwd; "$python" -VV; cat requirements.lock pyproject.toml tools/setup.sh \
     setup.py build_backend/*.py src/native/*; has_headers; } | sha256sum)
 if [ -x .venv/bin/foxden ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && new_enough .venv/bin/python; then
+    compile_modules
     exit 0
 fi
 
@@ -107,5 +112,6 @@ rm -f "$stamp"
 say "installing requirements.lock into .venv"
 .venv/bin/python -m pip install --quiet --require-hashes --no-deps --requirement requirements.lock
 install_foxden
+compile_modules
 echo "$wanted" >"$stamp"
 say "ready: .venv/bin/foxden"
