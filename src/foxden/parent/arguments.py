@@ -147,6 +147,8 @@ def _reduce_view(view: memoryview) -> tuple[Any, ...]:
 
 
 def _laid_out(work: bytes, buffers: Sequence[pickle.PickleBuffer]) -> Packed:
+    if not buffers and len(work) <= _WORK_MAX:
+        return Packed(work, (), 0)
     views = [(view, not view.readonly) for view in (buffer.raw() for buffer in buffers)]
     if len(work) > _WORK_MAX:
         views.insert(0, (memoryview(work), False))

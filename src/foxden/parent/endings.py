@@ -1,7 +1,7 @@
 """How calls and workers end: a future settled, a crash put into words, workers ended and waited for.
 
 Runs in: parent; what is named so on the den's loop.  Trusts: the kernel's word for how a worker ended.
-Flow: Pool → settle, crash, end_soon, close_all.
+Flow: Pool → settle, fail_all, crash, end_soon, close_all.
 Source: parent/workers.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterable
 
 from foxden.errors import ChildCrashed
 from foxden.parent.arguments import Packed
@@ -28,6 +29,13 @@ def settle(future: CallFuture, value: object, error: BaseException | None) -> No
         future.set_exception(error)
     else:
         future.set_result(value)
+
+
+def fail_all(calls: Iterable[Call], error: BaseException) -> None:
+    """Those that were not cancelled meanwhile."""
+    for call in calls:
+        if call.future.running() or call.future.set_running_or_notify_cancel():
+            settle(call.future, None, error)
 
 
 def end_soon(worker: Worker) -> None:

@@ -13,7 +13,6 @@ worker, the second is sent again, to another.
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import os
 import select
@@ -25,15 +24,16 @@ from concurrent.futures import Future
 from typing import Any
 
 from foxden.errors import BadMessage, CallTimeout, DenClosed, FoxdenError
+from foxden.ipc import awake
 from foxden.ipc.pipe import NOW
 from foxden.parent.arguments import Packed
 from foxden.parent.calls import Call, CallFuture, Sizes
-from foxden.parent.endings import SENT, close_all, crash, end_soon, settle
+from foxden.parent.deadlines import FOREVER, Deadlines
+from foxden.parent.endings import SENT, close_all, crash, end_soon, fail_all, settle
 from foxden.parent.hosts import End
 from foxden.parent.utility import Starter, Worker
 from foxden.workers_broken import WorkersBroken
 
-_FOREVER = float("inf")
 _END_WITHIN_S = 5.0
 _UNHEARD_S = 0.005  # that an answer may lie when others wait for the worker, and whoever should read it does not
 
@@ -55,8 +55,8 @@ class Pool:
         self._workers: set[Worker] = set()  # that live, or whose end is still to be heard
         self._starting = 0
         self._numbers = itertools.count(1)
-        self._deadlines: list[tuple[float, int, Call]] = []
-        self._sleeps_until = _FOREVER
+        self._deadlines = Deadlines()
+        self._sleeps_until = FOREVER
         self._closing = False
         self._den_gone = False
         self._broken: FoxdenError | None = None
@@ -177,9 +177,7 @@ class Pool:
             failed = list(self._queue) if self._broken is not None or not others else []
             if failed:
                 self._queue.clear()
-        for call in failed:
-            if call.future.set_running_or_notify_cancel():
-                call.future.set_exception(error)
+        fail_all(failed, error)
         self._ring()
 
     def _ended(self, worker: Worker, end: End) -> None:
@@ -202,10 +200,6 @@ class Pool:
         """Have it killed; `_ended` hears of it."""
         worker.dead = True
         self._soon(lambda: worker.host.kill(reason))
-
-    def _retire(self, worker: Worker) -> None:
-        worker.dead = True
-        self._soon(worker.host.close)
 
     # ---- calls
 
@@ -291,6 +285,13 @@ class Pool:
         if self._closing:
             self._ring()
 
+    def _rests(self, worker: Worker) -> bool:
+        """With the lock held: is there nothing else to do for it, or for anybody?  Then it waits."""
+        if worker.dead or self._queue or self._sizes.spare or self._closing:
+            return False
+        self._idle.append(worker)
+        return True
+
     def _receive(self, worker: Worker, flags: int = NOW) -> bool:
         """Read what a worker says, with its turn held.  False: nothing more is to come of it now."""
         try:
@@ -316,14 +317,15 @@ class Pool:
                     more = self._behind[worker] = self._queue.popleft()
             elif worker.armed:
                 self._listen(worker, False)
-            worker.dead = worker.dead or worker.done >= (self._sizes.calls_each or _FOREVER)
+            worker.dead = worker.dead or worker.done >= (self._sizes.calls_each or FOREVER)
+            rests = after is None and self._rests(worker)
         if after is not None:
             self._start_clock(after)
         if more is not None:
             self._begin(worker, more)
-        if after is None:
+        if after is None and not rests:
             if worker.dead:
-                self._retire(worker)
+                self._soon(worker.host.close)
             self._next(worker)
         if call is not None:
             settle(call.future, *answer)
@@ -382,7 +384,9 @@ class Pool:
             if worker.armed:
                 with self._lock:
                     self._listen(worker, False)
-            until = _FOREVER if timeout is None else time.monotonic() + timeout
+            until = FOREVER if timeout is None else time.monotonic() + timeout
+            if awake.soon(worker.poll):
+                self._receive(worker)
             while self._has(worker, call) and worker.fd in self._by_fd:
                 if timeout is None:
                     self._receive(worker, 0)
@@ -399,7 +403,7 @@ class Pool:
 
     def _set_deadline(self, when: float, call: Call) -> None:
         with self._lock:
-            heapq.heappush(self._deadlines, (when, call.number, call))
+            self._deadlines.add(when, call)
             wake = when < self._sleeps_until
         if wake:
             self._ring()
@@ -408,8 +412,7 @@ class Pool:
         now = time.monotonic()
         late: list[tuple[Worker, Call]] = []
         with self._lock:
-            while self._deadlines and (self._deadlines[0][2].future.done() or self._deadlines[0][0] <= now):
-                call = heapq.heappop(self._deadlines)[2]
+            for call in self._deadlines.take_late(now):
                 worker = call.worker
                 if worker is not None and self._busy.get(worker) is call:
                     del self._busy[worker]
@@ -443,13 +446,13 @@ class Pool:
 
     def _step(self) -> None:
         with self._lock:
-            until = self._deadlines[0][0] if self._deadlines else _FOREVER
+            until = self._deadlines.next()
             others_wait = bool(self._queue) or self._closing
             unheard = [(worker, call) for worker, call in self._busy.items() if others_wait and not worker.armed]
             if unheard:
                 until = min(until, time.monotonic() + _UNHEARD_S)
             self._sleeps_until = until
-        events = self._epoll.poll(None if until == _FOREVER else max(0.0, until - time.monotonic()))
+        events = self._epoll.poll(None if until == FOREVER else max(0.0, until - time.monotonic()))
         for worker, call in unheard:
             self._arm(worker, call)
         for fd, _ in events:
@@ -490,7 +493,5 @@ class Pool:
             left = [*self._queue, *self._busy.values()]
             self._queue.clear()
             self._busy.clear()
-        for call in left:
-            if call.future.running() or call.future.set_running_or_notify_cancel():
-                settle(call.future, None, DenClosed("this den was closed while it was at work"))
+        fail_all(left, DenClosed("this den was closed while it was at work"))
         self._finished()

@@ -17,6 +17,7 @@ from typing import Any
 
 from foxden.children.utility import prewarm as warm
 from foxden.children.utility.run import Calls
+from foxden.ipc import awake
 from foxden.ipc.actor import Actor
 from foxden.ipc.blocking import BlockingPipe
 from foxden.ipc.memory import read_payload
@@ -108,5 +109,5 @@ def _serve(parent: BlockingPipe, tasks: BlockingPipe) -> None:
     for fd in pipes:
         poller.register(fd, select.POLLIN)
     while not tasks.closed:
-        for fd, _ in poller.poll():
+        for fd, _ in awake.soon(poller) or poller.poll():
             pipes[fd].step()
