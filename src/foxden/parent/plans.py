@@ -46,6 +46,7 @@ class Plans:
         self._variables = _variables(prefs, profile)
         self._resolved: dict[tuple[str, int, str | None], ResolvedPolicy] = {}
         self._plans: dict[tuple[str, int, str | None], SandboxPlan] = {}
+        self._errnos: dict[tuple[str, int, str | None], Mapping[int, int]] = {}
 
     def resolved(self, row: ProcessType, remote_type: RemoteType | None) -> ResolvedPolicy:
         """The rules as rules, for look-ups and for `support`."""
@@ -76,11 +77,14 @@ class Plans:
         # Nobody answers the broker's own calls.
         return build_plan(resolved, arch=platform.machine(), listener=row.name != "broker")
 
-    def errnos(self, row: ProcessType, remote_type: RemoteType | None) -> dict[int, int]:
+    def errnos(self, row: ProcessType, remote_type: RemoteType | None) -> Mapping[int, int]:
         """Call number → what the policy answers where it asks the broker, and the broker says no."""
-        table = verdicts(self.resolved(row, remote_type), platform.machine())
-        found = {number: _notified(entry) for number, entry in table.entries.items()}
-        return {number: errno for number, errno in found.items() if errno}
+        key = self._key(row, remote_type)
+        if key not in self._errnos:
+            table = verdicts(self.resolved(row, remote_type), platform.machine())
+            found = {number: _notified(entry) for number, entry in table.entries.items()}
+            self._errnos[key] = {number: errno for number, errno in found.items() if errno}
+        return self._errnos[key]
 
     def rules(self, row: ProcessType, remote_type: RemoteType | None, temporary: str) -> tuple[FileRule, ...]:
         """File rules of one child.  `temporary`: its own directory, or empty."""
