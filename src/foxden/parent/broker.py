@@ -84,12 +84,10 @@ class _Attached:
     granted: dict[str, Access] = field(default_factory=dict)  # while running, by path
 
     def wire_rules(self) -> tuple[Rule, ...]:
-        rules = [FileRule(AbsPath(path), access) for path, access in self.rules.items()]
-        granted = [FileRule(AbsPath(path), access) for path, access in self.granted.items()]
-        by_path = dict(PathRules.of(rules).by_path)
-        for rule in granted:  # a grant is newer than the policy: it also wins over its deny of the same path
-            below = by_path.get(rule.path, Access.NONE)
-            by_path[rule.path] = rule.access if below & Access.DENY else below | rule.access
+        by_path = dict(self.rules)
+        for path, access in self.granted.items():  # newer than the policy: it also wins over its deny of the same path
+            below = by_path.get(path, Access.NONE)
+            by_path[path] = access if below & Access.DENY else below | access
         return tuple(Rule(str(path), int(access)) for path, access in by_path.items())
 
     def let_go(self) -> None:

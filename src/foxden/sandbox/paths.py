@@ -73,6 +73,9 @@ class AbsPath(str):
         return cls(text)
 
 
+_DENY = int(Access.DENY)  # as a number: what every launch does with every rule is slow with a Flag
+
+
 class FileRule(NamedTuple):
     path: AbsPath  # the path itself and everything below it
     access: Access
@@ -86,9 +89,11 @@ class PathRules(NamedTuple):
     @classmethod
     def of(cls, rules: Iterable[FileRule]) -> PathRules:
         by_path: dict[str, Access] = {}
-        for rule in rules:
-            access = by_path.get(rule.path, Access.NONE) | rule.access
-            by_path[rule.path] = Access.DENY if access & Access.DENY else access
+        for path, access in rules:
+            known = by_path.get(path)
+            if known is not None:
+                access = known | access
+            by_path[path] = Access.DENY if int(access) & _DENY else access
         return cls(dict(sorted(by_path.items())))
 
     def rules(self) -> tuple[FileRule, ...]:
