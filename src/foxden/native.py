@@ -14,7 +14,7 @@ import os
 from importlib import import_module
 from typing import Protocol, cast
 
-INTERFACE = 3  # FOXDEN_INTERFACE of src/native/native.h
+INTERFACE = 4  # FOXDEN_INTERFACE of src/native/native.h
 NO_NATIVE = "no-native"  # the word for fork servers
 
 
@@ -40,6 +40,7 @@ class Native(Protocol):
 
     def interface(self) -> int: ...
     def trap(self, fd: int, registers: bytes, /) -> None: ...
+    def sequence(self, steps: bytes, text: bytes, /) -> tuple[int, int]: ...
     def Loop(self, calls: bytes, descriptors: int, /) -> NativeLoop: ...
 
 

@@ -14,6 +14,7 @@ static PyObject *interface(PyObject *module, PyObject *unused)
 static PyMethodDef functions[] = {
     {"interface", interface, METH_NOARGS, "The number of what this build offers, for foxden.native to compare."},
     {"trap", foxden_trap, METH_VARARGS, "trap(fd, registers): answer SIGSYS of this process's filter, and tell there."},
+    {"sequence", foxden_sequence, METH_VARARGS, "sequence(steps, text): system calls -> (group that failed or -1, errno)."},
     {NULL, NULL, 0, NULL},
 };
 

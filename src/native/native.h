@@ -14,9 +14,10 @@
 #include <Python.h>
 
 /* Raised with every change of what a function takes or gives: foxden.native loads no other than the one it knows. */
-#define FOXDEN_INTERFACE 3
+#define FOXDEN_INTERFACE 4
 
-extern PyType_Spec foxden_loop_spec;                        /* broker.c */
-PyObject *foxden_trap(PyObject *module, PyObject *args); /* sigsys.c */
+extern PyType_Spec foxden_loop_spec;                         /* broker.c */
+PyObject *foxden_trap(PyObject *module, PyObject *args);     /* sigsys.c */
+PyObject *foxden_sequence(PyObject *module, PyObject *args); /* sequence.c */
 
 #endif

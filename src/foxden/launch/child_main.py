@@ -26,6 +26,7 @@ from foxden.model.enforcement import Enforcement, LayerStatus, Status
 from foxden.protocols.process import PChildProcess
 from foxden.sandbox import enforce, linux
 from foxden.sandbox.plan import Bind, LandlockPlan, LandlockRule, Limit, SandboxPlan
+from foxden.sandbox.sequence import Sequence
 
 EXIT_BAD_MESSAGE = 71  # the parent broke the protocol: EX_OSERR's neighbour, distinct from a crash
 EXIT_FAILED = 70  # a handler of the child failed; its traceback is in the log
@@ -93,6 +94,7 @@ class ChildContext:
                 landlock_abi_limit=message.landlock_abi_limit,
                 begun=self._begun,
                 answer_traps=lambda: stacks is not None and _answer_traps(stacks[1]),
+                sequence=Sequence(message.steps, message.steps_text),
             )
         except enforce.EnforceError as error:
             root.send(PChildProcess.LaunchFailed(step=error.step, errno=error.errno, reason=error.reason[:1024]))
@@ -191,6 +193,7 @@ def prewarm() -> None:
         raise RuntimeError("warm")
     except RuntimeError as error:
         traceback.format_exception(error)
+    native.load()
     _prepare_for_traps()
     probes.prewarm()
     enforce.prewarm()

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from foxden import native
 from foxden.errors import FoxdenError, LaunchFailed, SandboxUnavailable
 from foxden.launch.launcher import Forked, Launcher, NamespacesRefused, ServerGone
 from foxden.model.enforcement import Enforcement, Layer, LayerStatus, Status
@@ -26,9 +27,11 @@ from foxden.parent.plans import Plans
 from foxden.parent.prefs import Prefs
 from foxden.parent.temporaries import Temporaries
 from foxden.protocols.process import PChildProcess
+from foxden.sandbox import landlock, linux
 from foxden.sandbox.losses import loss
 from foxden.sandbox.plan import SandboxPlan
 from foxden.sandbox.program import continues
+from foxden.sandbox.sequence import Sequence, sequence_of
 
 if TYPE_CHECKING:
     from foxden.parent.denials import Denials
@@ -186,15 +189,25 @@ class ProcessManager:
         host.attach(forked)
 
     def _launch_message(self, host: ChildHost, plan: SandboxPlan, *, namespaces_given: bool) -> PChildProcess.Launch:
+        abi = self._prefs.landlock_abi_limit()
+        steps = self._sequence(plan, abi) if namespaces_given else Sequence()
         return PChildProcess.Launch(
             child_id=host.child_id,
             process_type=host.row.name,
             remote_type=host.remote_type.value if host.remote_type else "",
             plan=plan,
             namespaces_given=namespaces_given,
-            landlock_abi_limit=self._prefs.landlock_abi_limit(),
+            landlock_abi_limit=abi,
             temporary=self._temporary(host, plan),
+            steps=steps.steps,
+            steps_text=steps.text,
         )
+
+    def _sequence(self, plan: SandboxPlan, abi_limit: int) -> Sequence:
+        """The plan as system calls, where children have the extension that makes them."""
+        if native.load() is None:
+            return Sequence()
+        return sequence_of(plan, linux.ARCH, min(landlock.kernel_abi(), abi_limit))
 
     def _temporary(self, host: ChildHost, plan: SandboxPlan) -> str:
         """Where it will be; made when the child first asks for anything."""

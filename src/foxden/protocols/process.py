@@ -29,6 +29,8 @@ class PChildProcess(Protocol, number=1, ends=("default", "any")):
         namespaces_given: bool  # False: the kernel refused the clone flags; the child says what is lost
         landlock_abi_limit: Annotated[int, Meta(ge=0, le=1000)] = 1000  # lower: act as on an older kernel
         temporary: ShortText = ""  # where the child's temporary files go; empty: it can make none
+        steps: Annotated[bytes, Meta(max_length=16_384)] = b""  # the same as system calls, for the extension in C …
+        steps_text: Annotated[bytes, Meta(max_length=4096)] = b""  # … and what they point to (sandbox/sequence)
 
     class Prepare(ToChild, once=True):
         """Before it is known what you will be: begin the root that every program of this user has.  Launch follows."""

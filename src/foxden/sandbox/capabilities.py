@@ -11,6 +11,7 @@ import struct
 from foxden.sandbox import linux
 
 _VERSION_3 = 0x2008_0522
+NOTHING = (struct.pack("=Ii", _VERSION_3, 0), bytes(24))  # of capset(2): no capability in any set
 
 
 def drop_all() -> None:
@@ -35,7 +36,7 @@ def drop_bounding() -> None:
 
 def give_up() -> None:
     """Empty the effective, permitted and inheritable sets, and leave the bounding set.  Raises OSError."""
-    linux.syscall("capset", struct.pack("=Ii", _VERSION_3, 0), bytes(24))
+    linux.syscall("capset", *NOTHING)
 
 
 def keep_only(*kept: int) -> None:

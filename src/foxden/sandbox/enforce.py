@@ -15,12 +15,15 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from foxden import native
 from foxden.model.enforcement import Enforcement, LayerStatus, Status
 from foxden.sandbox import capabilities, landlock, limits, linux, namespaces, private, rights, seccomp, signals
 from foxden.sandbox.losses import loss
 from foxden.sandbox.plan import HOST_NAME, LandlockPlan, LandlockRule, SandboxPlan
+from foxden.sandbox.sequence import Group, Sequence
 
 T = TypeVar("T")
+_NOTHING = Sequence()
 _EBUSY = 16
 # What is said where a namespace was made and gives no right: by AppArmor, by a container's filter, by a /proc that is
 # read-only (EROFS) or absent (ENOENT), by a kernel without the calls (ENOSYS), by a root that cannot be left (EINVAL),
@@ -92,11 +95,13 @@ def apply(
     landlock_abi_limit: int,
     begun: Begun | None = None,
     answer_traps: Callable[[], bool] = lambda: False,
+    sequence: Sequence = _NOTHING,
 ) -> Applied:
     """Put every layer of the plan on.  `own_uid`: a uid that root mapped for this child, or -1.
 
     `begun`: what `begin` did beforehand of this plan.  `answer_traps`: called where no
     listener is to be had; True: SIGSYS is answered now, by who tells of what the filter refuses.
+    `sequence`: of this plan; its layers are put on in one go where the kernel gives all that it asks.
 
     Raises EnforceError; the process must then end.  Layers that this kernel lacks are not errors here: they are
     in the result, and the parent judges.
@@ -111,22 +116,30 @@ def apply(
     _step("die_with_parent", linux.die_with_parent)
     abi = min(landlock.kernel_abi(), landlock_abi_limit)
     limited = _limits(plan, isolated=isolated, whole=spaces == FULL, unset=unset)
-    rooted = _finish_root(plan, begun.plan) if begun is not None else no_mounts or _root(plan, isolated, trees)
+    done = _in_one_go(sequence) if isolated and spaces == FULL and begun is None and no_mounts is None else frozenset()
+    if Group.ROOT in done:
+        rooted: LayerStatus | None = FULL
+    else:
+        rooted = _finish_root(plan, begun.plan) if begun is not None else no_mounts or _root(plan, isolated, trees)
     if trees and rooted != FULL:
         _step("close", lambda: linux.close_all_but(keep_fds))  # a tree that stands nowhere is a way to the host's files
     at_home = spaces == FULL and rooted == FULL
-    if plan.namespaces & namespaces.CLONE_NEWUTS and spaces == FULL and begun is None:
+    unnamed = begun is None and Group.HOST_NAME not in done
+    if plan.namespaces & namespaces.CLONE_NEWUTS and spaces == FULL and unnamed:
         _step("host_name", lambda: socket.sethostname(plan.host_name or HOST_NAME))  # the machine's would tell it apart
     if plan.programs and at_home:
         if begun is None:
             _step("loopback", private.raise_loopback)
         limited = _settle_in(plan, limited)
     terminal = _terminal(plan, begun)
-    dropped = _capabilities(plan, begun)
-    if plan.landlock is not None or plan.filter:
+    dropped = FULL if Group.CAPABILITIES in done else _capabilities(plan, begun)
+    if (plan.landlock is not None or plan.filter) and Group.NO_NEW_PRIVS not in done:
         _step("no_new_privs", lambda: linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1))
     landlock_plan = _landlock_plan(plan, at_home)
-    locked = _landlock(plan, landlock_plan, abi, begun)
+    if landlock_plan is not None and Group.LANDLOCK in done:
+        locked: LayerStatus | None = landlock.status(landlock_plan, abi)
+    else:
+        locked = _landlock(plan, landlock_plan, abi, begun)
     if plan.namespaces & namespaces.CLONE_NEWPID and not isolated and not plan.programs and seccomp.is_available():
         _step("signals", lambda: seccomp.load(signals.own_only(os.getpid())))
     filtered, listener = _seccomp(plan, answer_traps)
@@ -140,6 +153,16 @@ def apply(
         seccomp=filtered,
     )
     return Applied(enforcement, listener, terminal)
+
+
+def _in_one_go(sequence: Sequence) -> frozenset[int]:
+    """The groups that are done: none where there is no extension.  Where a step fails, it and what comes after it is
+    tried again layer by layer, which says what is missing."""
+    extension = native.load() if sequence.steps else None
+    if extension is None:
+        return frozenset()
+    failed, _ = extension.sequence(sequence.steps, sequence.text)
+    return frozenset(group for group in sequence.groups if failed < 0 or group < failed)
 
 
 def _refused(error: OSError) -> bool:

@@ -84,7 +84,7 @@ def apply(
         linux.syscall("landlock_restrict_self", ruleset, 0)
     finally:
         os.close(ruleset)
-    return _status(plan, handled, abi)
+    return status(plan, abi)
 
 
 def _handled(plan: LandlockPlan, abi: int) -> tuple[int, int, int]:
@@ -92,10 +92,18 @@ def _handled(plan: LandlockPlan, abi: int) -> tuple[int, int, int]:
     return plan.handled_fs & known_fs, plan.handled_net & known_net, plan.scoped & known_scopes
 
 
+def attributes(plan: LandlockPlan, abi: int) -> bytes:
+    """struct landlock_ruleset_attr, as this ABI knows it."""
+    return _attributes(*_handled(plan, abi), abi=abi)
+
+
+def _attributes(fs: int, net: int, scopes: int, *, abi: int) -> bytes:
+    return struct.pack("=QQQ", fs, net, scopes)[: 8 if abi < 4 else 16 if abi < 6 else 24]
+
+
 def _create_ruleset(fs: int, net: int, scopes: int, *, abi: int) -> int:
-    attributes = struct.pack("=QQQ", fs, net, scopes)
-    size = 8 if abi < 4 else 16 if abi < 6 else 24
-    return linux.syscall("landlock_create_ruleset", attributes[:size], size, 0)
+    packed = _attributes(fs, net, scopes, abi=abi)
+    return linux.syscall("landlock_create_ruleset", packed, len(packed), 0)
 
 
 def _add_rule(ruleset: int, rule: LandlockRule, handled_fs: int) -> bool:
@@ -115,7 +123,9 @@ def _add_rule(ruleset: int, rule: LandlockRule, handled_fs: int) -> bool:
         os.close(path)
 
 
-def _status(plan: LandlockPlan, handled: tuple[int, int, int], abi: int) -> LayerStatus:
+def status(plan: LandlockPlan, abi: int) -> LayerStatus:
+    """What a plan that was put on gives under this ABI."""
+    handled = _handled(plan, abi)
     asked = (plan.handled_fs, plan.handled_net, plan.scoped)
     if handled == asked:
         return LayerStatus(Status.FULL)

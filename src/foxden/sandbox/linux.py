@@ -163,9 +163,14 @@ def die_with_parent() -> None:
     prctl(PR_SET_PDEATHSIG, 9)
 
 
+def mount_attributes(attributes: int) -> bytes:
+    """struct mount_attr."""
+    return struct.pack("=QQQQ", attributes, 0, 0, 0)  # set, clear, propagation, user namespace
+
+
 def set_mount_attributes(dirfd: int, path: bytes, flags: int, attributes: int) -> None:
     """Add MOUNT_ATTR_* to a mount.  Raises OSError."""
-    request = struct.pack("=QQQQ", attributes, 0, 0, 0)  # set, clear, propagation, user namespace
+    request = mount_attributes(attributes)
     syscall("mount_setattr", dirfd, path, flags, request, len(request))
 
 

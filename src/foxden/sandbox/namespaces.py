@@ -20,16 +20,17 @@ CLONE_NEWPID = 0x2000_0000
 CLONE_NEWUTS = 0x0400_0000
 CLONE_NEWNET = 0x4000_0000
 
-_AT_FDCWD = -100
+AT_FDCWD = -100
 _AT_EMPTY_PATH, _AT_RECURSIVE = 0x1000, 0x8000
 _OPEN_TREE_CLONE, _OPEN_TREE_CLOEXEC = 1, os.O_CLOEXEC
 _MOVE_MOUNT_F_EMPTY_PATH = 0x4
-_MOUNT_ATTR_RDONLY, _MOUNT_ATTR_NOSUID, _MOUNT_ATTR_NODEV, _MOUNT_ATTR_NOEXEC = 1, 2, 4, 8
+MOUNT_ATTR_RDONLY, _MOUNT_ATTR_NOSUID, _MOUNT_ATTR_NODEV, _MOUNT_ATTR_NOEXEC = 1, 2, 4, 8
 _MS_REC, _MS_PRIVATE, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 0x4000, 1 << 18, 2, 4, 8
-_MNT_DETACH = 2
+PRIVATE, BARE = _MS_REC | _MS_PRIVATE, _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+MNT_DETACH = 2
 
 # A directory that every machine has, to stand the new root on for a moment.
-_STEPPING_STONES = ("/tmp", "/proc", "/dev")  # noqa: S108 - nothing is written into the host's
+STEPPING_STONES = ("/tmp", "/proc", "/dev")  # noqa: S108 - nothing is written into the host's
 
 
 def _write(path: str, text: str) -> None:
@@ -106,12 +107,12 @@ def _open_tree(source: str, writable: bool) -> int:
     """A detached copy of what is mounted at `source`; -1 when there is nothing that these ids may reach."""
     flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | _AT_RECURSIVE
     try:
-        tree = linux.syscall("open_tree", _AT_FDCWD, os.fsencode(source), flags)
+        tree = linux.syscall("open_tree", AT_FDCWD, os.fsencode(source), flags)
     except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
         if error.errno == 1:  # EPERM: not the path, the call itself is refused
             raise
         return -1
-    attributes = _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV | (0 if writable else _MOUNT_ATTR_RDONLY)
+    attributes = _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV | (0 if writable else MOUNT_ATTR_RDONLY)
     linux.set_mount_attributes(tree, b"", _AT_EMPTY_PATH | _AT_RECURSIVE, attributes)
     return tree
 
@@ -119,9 +120,9 @@ def _open_tree(source: str, writable: bool) -> int:
 def leave_for_root(trees: Trees, mounts: Sequence[Mount] = ()) -> None:
     """Make an empty read-only root with `trees` and `mounts` in it, and leave the host's behind.  Raises OSError."""
     _make_root(trees, mounts, spare_inodes=0)
-    linux.set_mount_attributes(_AT_FDCWD, b".", 0, _MOUNT_ATTR_RDONLY)
+    linux.set_mount_attributes(AT_FDCWD, b".", 0, MOUNT_ATTR_RDONLY)
     linux.syscall("pivot_root", b".", b".")
-    linux.syscall("umount2", b".", _MNT_DETACH)
+    linux.syscall("umount2", b".", MNT_DETACH)
     os.chdir("/")
 
 
@@ -141,18 +142,18 @@ def finish_root(binds: Sequence[Bind], mounts: Sequence[Mount]) -> None:
     """Add the rest to a root that was begun, and leave the host's behind.  Raises OSError."""
     trees = [(_open_tree(_HOST + bind.source, bind.writable), bind.target) for bind in binds]
     _furnish([(tree, target) for tree, target in trees if tree >= 0], mounts)
-    linux.syscall("umount2", _HOST.encode(), _MNT_DETACH)
+    linux.syscall("umount2", _HOST.encode(), MNT_DETACH)
     os.rmdir(_HOST)
-    linux.set_mount_attributes(_AT_FDCWD, b"/", 0, _MOUNT_ATTR_RDONLY)
+    linux.set_mount_attributes(AT_FDCWD, b"/", 0, MOUNT_ATTR_RDONLY)
 
 
 def _make_root(trees: Trees, mounts: Sequence[Mount], *, spare_inodes: int) -> None:
     """Stand in a new root, with everything in it, that nothing else knows of yet."""
-    linux.syscall("mount", 0, b"/", 0, _MS_REC | _MS_PRIVATE, 0)
-    stone = next(path for path in _STEPPING_STONES if os.path.isdir(path))
+    linux.syscall("mount", 0, b"/", 0, PRIVATE, 0)
+    stone = next(path for path in STEPPING_STONES if os.path.isdir(path))
     targets = [*(target for _, target in trees), *(mount.target for mount in mounts)]
-    options = f"size=1m,nr_inodes={_inodes(targets) + spare_inodes},mode=755".encode()
-    linux.syscall("mount", b"foxden", stone.encode(), b"tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, options)
+    options = root_options(targets, spare_inodes).encode()
+    linux.syscall("mount", b"foxden", stone.encode(), b"tmpfs", BARE, options)
     os.chdir(stone)
     _furnish(trees, mounts)
 
@@ -177,9 +178,14 @@ def _attach(tree: int, target: str) -> None:
             os.makedirs(os.path.dirname(target) or ".", 0o755, exist_ok=True)
             if not os.path.lexists(target):  # as in a tree that is shown read-only, where none can be made
                 os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o444))
-        linux.syscall("move_mount", tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
+        linux.syscall("move_mount", tree, b"", AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
     finally:
         os.close(tree)
+
+
+def root_options(targets: Iterable[str], spare_inodes: int = 0) -> str:
+    """Of the file system that a new root is."""
+    return f"size=1m,nr_inodes={_inodes(targets) + spare_inodes},mode=755"
 
 
 def _inodes(targets: Iterable[str]) -> int:

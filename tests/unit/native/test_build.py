@@ -89,6 +89,7 @@ def test_it_runs_under_the_sanitizers(tmp_path: Path) -> None:
     done = python(
         "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", f"pythonpath={tmp_path} .", "--rootdir", str(CHECKOUT),
         "-c", str(CHECKOUT / "pyproject.toml"), "tests/unit/native/test_loop.py", "tests/unit/native/test_rules.py",
+        "tests/unit/native/test_sequence.py",
         "tests/unit/native/test_sigsys.py",
         "tests/unit/broker/test_host_view.py", "-k", "not python", "--deselect",
         "tests/unit/native/test_loop.py::test_memory_of_rules_is_given_back",
