@@ -7,16 +7,16 @@ Source: Gecko's StaticPrefList.yaml and firefox.js for names and defaults; `foxd
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from difflib import get_close_matches
+
+import msgspec
 
 from foxden.errors import FoxdenError
 
 Value = bool | int | str
 
 
-@dataclass(frozen=True, slots=True)
-class Preference:
+class Preference(msgspec.Struct, frozen=True):
     name: str
     default: Value
     doc: str

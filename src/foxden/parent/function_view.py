@@ -13,8 +13,9 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+import msgspec
 
 from foxden.errors import FoxdenError, PolicyError
 from foxden.sandbox.customise import Wishes, customise
@@ -32,16 +33,15 @@ _LEAST_MEMORY = 32 << 20  # bytes: an interpreter with nothing to do takes about
 _MAX_RULES = 250
 
 
-@dataclass(frozen=True)
-class FunctionGrants:
+class FunctionGrants(msgspec.Struct, frozen=True):
     """What the caller gives the workers of one pool."""
 
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = msgspec.field(default_factory=dict)
     memory: int | None = None  # bytes
     level: int = 1
-    policy: Grants = Grants()  # noqa: RUF009 - it cannot be changed; what a policy gives beside all this
+    policy: Grants = Grants()  # what a policy gives beside all this
 
     @property
     def protected(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -226,7 +226,8 @@ def function_policy(resolved: ResolvedPolicy, grants: FunctionGrants, folders: S
     kept = [FileRule(AbsPath.parse(path), access) for path, access in rules.items() if not _is_covered(path, rules)]
     if len(kept) > _MAX_RULES:
         raise PolicyError(f"expected at most {_MAX_RULES} readable folders, got {len(kept)}", hint="shorten sys.path")
-    with_files = replace(resolved, files=PathRules.of(kept), limits={**resolved.limits, **_limits(grants)})
+    limits = {**resolved.limits, **_limits(grants)}
+    with_files = msgspec.structs.replace(resolved, files=PathRules.of(kept), limits=limits)
     if not grants.policy.syscalls:
         return with_files
     wishes = Wishes(granted=parsed_calls(grants.policy))

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+import msgspec
 
 from foxden.errors import FoxdenError, LoadError, NetworkError
 from foxden.ipc.fields import Listener, StackPipe
@@ -77,8 +78,7 @@ class IdleParent(ChildParent, protocol=PChildProcess, side=Side.PARENT):
     """A child whose work comes in a later version."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(msgspec.Struct, frozen=True):
     """One finished exchange; `body` is empty when it went to a sink."""
 
     url: str
