@@ -23,7 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         gc.disable()  # until a den is made: loading makes much that lives and little that dies
         if words[:1] == ["run"]:
-            _load_msgspec()
+            from foxden.launch.loading import load_msgspec
+
+            load_msgspec()
             from foxden.front.run_words import run_quickly
 
             code = run_quickly(words[1:])
@@ -38,18 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run(words)
     except KeyboardInterrupt:
         return _INTERRUPTED
-
-
-def _load_msgspec() -> None:
-    """It prefers typing_extensions, where that is installed, and with it half a compiler; typing has all it needs."""
-    hidden = "typing_extensions" not in sys.modules
-    if hidden:
-        sys.modules["typing_extensions"] = None  # type: ignore[assignment]
-    try:
-        import msgspec  # noqa: F401
-    finally:
-        if hidden:
-            del sys.modules["typing_extensions"]
 
 
 def _end(code: int) -> NoReturn:
