@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import array
 import builtins
-import dataclasses
 import datetime
 import decimal
 import enum
-import fractions
 import functools
 import math
 import os
@@ -22,15 +20,18 @@ import re
 import struct
 import sys
 import uuid
-import zoneinfo
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from foxden.errors import BadMessage, RemoteError, RemoteTraceback, ResultNotData
 from foxden.ipc import typed
 from foxden.ipc.values import MAX_DEPTH, MAX_TEXT, SCALARS, TYPECODES, Code, Ext, Token, decode_tokens
+
+if TYPE_CHECKING:
+    import fractions
+    import zoneinfo
 
 _MAX_DIMENSIONS = 32
 _DTYPE = re.compile(r"[<>|=]([biufcMmSU])\d{1,7}(\[\d{0,9}[A-Za-z]{1,3}(/\d{1,9})?\])?\Z")
@@ -148,6 +149,8 @@ def _time(building: _Building, payload: bytes) -> datetime.time:
 
 
 def _zone_of(building: _Building) -> Any:
+    import zoneinfo
+
     return building.expect((type(None), datetime.timezone, zoneinfo.ZoneInfo))
 
 
@@ -159,10 +162,14 @@ def _timezone(building: _Building, payload: bytes) -> datetime.timezone:
 
 @functools.cache
 def _zone_names() -> frozenset[str]:
+    import zoneinfo
+
     return frozenset(zoneinfo.available_timezones())
 
 
 def _zone(building: _Building, payload: bytes) -> zoneinfo.ZoneInfo:
+    import zoneinfo
+
     key = _text(payload)
     if key not in _zone_names():  # asked first: looking for a zone may import a package that is named after it
         raise BadMessage(f"result: no time zone {ascii(key)[:80]}")
@@ -170,6 +177,8 @@ def _zone(building: _Building, payload: bytes) -> zoneinfo.ZoneInfo:
 
 
 def _fraction(building: _Building, payload: bytes) -> fractions.Fraction:
+    import fractions
+
     above, below = building.expect(int), building.expect(int)
     if max(above.bit_length(), below.bit_length()) > _FRACTION_BITS:
         raise BadMessage(f"result: a fraction of more than {_FRACTION_BITS} bits")
@@ -207,6 +216,8 @@ def _flag(building: _Building, payload: bytes) -> Any:
 
 def _record(building: _Building, payload: bytes) -> Any:
     """A dataclass: exactly its fields, each of the type that it declares; its own __init__ is not run."""
+    import dataclasses
+
     kind = _type_of(building, payload, None)
     if not dataclasses.is_dataclass(kind):
         raise BadMessage(f"result: {kind.__name__} is no dataclass")

@@ -10,8 +10,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import sysconfig
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -193,6 +191,8 @@ def _editable_folders() -> Iterable[str]:
 
 def readable_folders(path: Sequence[str]) -> tuple[str, ...]:
     """Of the import path, what workers may read: everything but folders that hold more than code."""
+    import sysconfig
+
     libraries = [sysconfig.get_config_var("LIBDIR"), *filter(None, [_shared_library_folder()])]
     wanted = [entry for entry in (*path, *libraries) if isinstance(entry, str) and os.path.exists(entry)]
     return tuple(entry for entry in dict.fromkeys(wanted) if not _is_too_wide(entry))
@@ -205,6 +205,8 @@ def _shared_library_folder() -> str | None:
 
 def _is_too_wide(folder: str) -> bool:
     """The home folder, what lies above it, and /tmp: a script that lies there grants none of it."""
+    import tempfile
+
     home = os.path.realpath(os.path.expanduser("~"))
     real = os.path.realpath(folder)
     return real in ("/", os.path.realpath(tempfile.gettempdir())) or f"{home}/".startswith(f"{real}/")

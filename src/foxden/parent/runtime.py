@@ -38,8 +38,6 @@ from foxden.parent.processes import ProcessManager
 from foxden.parent.programs import ProgramParent, Programs
 from foxden.parent.report_file import ReportFile
 from foxden.parent.roster import Roster
-from foxden.parent.unit_test import UnitTestParent
-from foxden.parent.utility import UtilityParent
 from foxden.parent.violations import Violations
 from foxden.protocols.broker import PBroker
 from foxden.protocols.network import LoadSink, PHttpTransaction
@@ -262,8 +260,14 @@ class Runtime:
         if row.name == "plugin":
             return ProgramParent()
         if row.name == "utility":
+            from foxden.parent.utility import UtilityParent
+
             return UtilityParent()
-        return UnitTestParent() if row.name == "ipdlunittest" else IdleParent()
+        if row.name == "ipdlunittest":
+            from foxden.parent.unit_test import UnitTestParent
+
+            return UnitTestParent()
+        return IdleParent()
 
     def _serve(self, host: ChildHost, listener: Listener, stacks: StackPipe | None) -> None:
         """Have a child of ours answered by the rules of its policy."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import enum
 import re
-import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
@@ -73,6 +72,8 @@ class Text(msgspec.Struct, frozen=True):
 
 def read_text(platform: Platform, name: str, read: Callable[[str], str]) -> Text:
     """Raises: PolicyError when it is no TOML."""
+    import tomllib
+
     full = f"{platform.value}/{name}"
     text = read(full)
     try:

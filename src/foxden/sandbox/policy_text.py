@@ -11,7 +11,6 @@ them from a level on, and `[limits]`.  Level 0 is no sandbox at all and has no t
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -136,6 +135,8 @@ def parse_sets(name: str, text: str) -> dict[str, tuple[Call, ...]]:
 
 
 def _toml(name: str, text: str) -> dict[str, Any]:
+    import tomllib
+
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

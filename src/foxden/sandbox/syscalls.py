@@ -17,7 +17,6 @@ high half never changes a verdict.  Pointers, sizes and longs (marked `*` below)
 
 from __future__ import annotations
 
-import difflib
 import enum
 import re
 from collections.abc import Iterable
@@ -159,6 +158,8 @@ class Call(Said, frozen=True):
 
 def policy_error(where: str, expected: str, got: object, known: Iterable[str] = ()) -> PolicyError:
     """Say what was expected, what was got and where; the hint is the nearest of `known`."""
+    import difflib
+
     near = difflib.get_close_matches(str(got), sorted(known), n=1)
     hint = f"did you mean {near[0]!r}?" if near else ""
     return PolicyError(f"{where}: expected {expected}, got {got!r}", hint=hint)
