@@ -78,13 +78,6 @@ def __getattr__(name: str) -> object:
     module = _DOORS.get(name)
     if module is None:
         raise AttributeError(f"module 'foxden' has no attribute {name!r}")
-    import gc
     from importlib import import_module
 
-    collecting = gc.isenabled()
-    gc.disable()  # loading makes much that lives and little that dies
-    try:
-        return getattr(import_module(module), name)
-    finally:
-        if collecting:
-            gc.enable()
+    return getattr(import_module(module), name)

@@ -22,10 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         gc.disable()  # until a den is made: loading makes much that lives and little that dies
-        if words[:1] == ["run"]:
-            from foxden.launch.loading import load_msgspec
+        begin_early(words)
+        from foxden.launch.loading import load_msgspec
 
-            load_msgspec()
+        load_msgspec()
+        if words[:1] == ["run"]:
             from foxden.front.run_words import run_quickly
 
             code = run_quickly(words[1:])
@@ -33,7 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if arguments is None:
                     _end(code)
                 return code
-        begin_early(words)
         # Here and not above, so that Ctrl-C is quiet while all of it is loaded, too.
         from foxden.front.group import run
 

@@ -141,8 +141,6 @@ def _show_processes(processes: list[ProcessRecord], colour: bool) -> None:
 def _print_json(
     opened: list[Opened], processes: list[ProcessRecord], outcomes: list[demo_acts.Outcome], verdict: dict[str, Any]
 ) -> None:
-    import msgspec
-
     say(json_text({
         "pages": [msgspec.structs.asdict(page) for page in opened],
         "processes": [{"den": os.getpid(), **msgspec.to_builtins(process)} for process in processes],
