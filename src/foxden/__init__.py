@@ -33,14 +33,15 @@ from foxden.errors import (
 
 if TYPE_CHECKING:
     from foxden.executor import SandboxExecutor, sandboxed, untrusted
-    from foxden.parent.den import AsyncDen, Den, Page, Reply
+    from foxden.parent.answers import Page, Reply
+    from foxden.parent.den import AsyncDen, Den
     from foxden.parent.policies import Policy
     from foxden.workers_broken import WorkersBroken
 
 __version__ = "0.1.0"
 
 _DOORS = {"Den": "foxden.parent.den", "AsyncDen": "foxden.parent.den",
-          "Page": "foxden.parent.den", "Reply": "foxden.parent.den",
+          "Page": "foxden.parent.answers", "Reply": "foxden.parent.answers",
           "SandboxExecutor": "foxden.executor", "sandboxed": "foxden.executor",
           "untrusted": "foxden.executor", "Policy": "foxden.parent.policies",
           "WorkersBroken": "foxden.workers_broken"}  # fmt: skip

@@ -22,8 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         gc.disable()  # until a den is made: loading makes much that lives and little that dies
+        begin_early(words)
+        from foxden.launch.loading import load_msgspec
+
+        load_msgspec()
         if words[:1] == ["run"]:
-            _load_msgspec()
             from foxden.front.run_words import run_quickly
 
             code = run_quickly(words[1:])
@@ -31,25 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if arguments is None:
                     _end(code)
                 return code
-        begin_early(words)
         # Here and not above, so that Ctrl-C is quiet while all of it is loaded, too.
         from foxden.front.group import run
 
         return run(words)
     except KeyboardInterrupt:
         return _INTERRUPTED
-
-
-def _load_msgspec() -> None:
-    """It prefers typing_extensions, where that is installed, and with it half a compiler; typing has all it needs."""
-    hidden = "typing_extensions" not in sys.modules
-    if hidden:
-        sys.modules["typing_extensions"] = None  # type: ignore[assignment]
-    try:
-        import msgspec  # noqa: F401
-    finally:
-        if hidden:
-            del sys.modules["typing_extensions"]
 
 
 def _end(code: int) -> NoReturn:

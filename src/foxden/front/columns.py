@@ -8,7 +8,8 @@ Source: none; a table this plain needs no library, and `foxden ps` starts twice 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from foxden.front.terminal import paint
 
@@ -16,8 +17,7 @@ _GAP = "  "
 _LEAST = 4  # a column that is cut keeps this much
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(msgspec.Struct, frozen=True):
     """A column.  `cut`: it gives way when the terminal is too narrow."""
 
     title: str
@@ -25,8 +25,7 @@ class Column:
     cut: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(msgspec.Struct, frozen=True):
     """What stands in a column, and how it looks."""
 
     text: str

@@ -11,10 +11,10 @@ import asyncio
 import os
 import sys
 import time
-from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from foxden.front import demo_acts, demo_programs, demo_screen, failures
 from foxden.front.demo_screen import Opened, heading
@@ -49,7 +49,7 @@ def command(context: click.Context, /, keep: bool, **common: Any) -> int:
         plain = demo_acts.try_unprotected(targets.values)
         (site.folder / "written.txt").unlink(missing_ok=True)
         os.environ["SSL_CERT_FILE"] = str(site.authority)  # before the den: its socket process trusts this one
-        settings = replace(settings, profile=str(site.profile))
+        settings = msgspec.structs.replace(settings, profile=str(site.profile))
         with make_den(settings, one_page=True, warm=("network", "web")) as den:
             warn_of_sandboxes_off(den, "content", "socket", "plugin", *_MORE_TYPES)
             return _show(den, site, targets.values, plain, settings, started, keep)
@@ -141,12 +141,10 @@ def _show_processes(processes: list[ProcessRecord], colour: bool) -> None:
 def _print_json(
     opened: list[Opened], processes: list[ProcessRecord], outcomes: list[demo_acts.Outcome], verdict: dict[str, Any]
 ) -> None:
-    import msgspec
-
     say(json_text({
-        "pages": [asdict(page) for page in opened],
+        "pages": [msgspec.structs.asdict(page) for page in opened],
         "processes": [{"den": os.getpid(), **msgspec.to_builtins(process)} for process in processes],
-        "acts": [asdict(outcome) for outcome in outcomes],
+        "acts": [msgspec.structs.asdict(outcome) for outcome in outcomes],
         "verdict": verdict,
     }))  # fmt: skip
 

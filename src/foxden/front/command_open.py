@@ -18,7 +18,7 @@ from foxden.front.options import Settings, common_options, make_den, seconds, se
 from foxden.front.terminal import is_terminal, json_text, one_line, say, shown
 
 if TYPE_CHECKING:
-    from foxden.parent.den import Page
+    from foxden.parent.answers import Page
 
 
 @click.command("open", short_help="Load a page in a sandboxed content process.")

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import click
+import msgspec
 
 from foxden.front.columns import Cell, Column, Row, lines
 from foxden.front.command_ps import terminal_width
@@ -22,13 +22,12 @@ from foxden.front.policy_view import View, acts_of, facts, make_view
 from foxden.front.terminal import json_text, one_line, paint, say, wants_colour
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(msgspec.Struct, frozen=True):
     """Of one section."""
 
-    added: dict[str, str] = field(default_factory=dict)  # only B says it
-    removed: dict[str, str] = field(default_factory=dict)  # only A says it
-    changed: dict[str, tuple[str, str]] = field(default_factory=dict)  # A's value, B's value
+    added: dict[str, str] = msgspec.field(default_factory=dict)  # only B says it
+    removed: dict[str, str] = msgspec.field(default_factory=dict)  # only A says it
+    changed: dict[str, tuple[str, str]] = msgspec.field(default_factory=dict)  # A's value, B's value
 
     def __bool__(self) -> bool:
         return bool(self.added or self.removed or self.changed)

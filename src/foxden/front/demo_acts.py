@@ -16,9 +16,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from foxden.errors import ChildCrashed, FoxdenError
 from foxden.front.failures import CommandFailed
@@ -31,8 +32,7 @@ REFUSED, GRANTED, SUCCEEDED = "refused", "granted", "succeeded"
 ENDED, UNKNOWN = "ended", "no answer"  # ENDED: the kernel ended the process for trying
 
 
-@dataclass(frozen=True, slots=True)
-class Act:
+class Act(msgspec.Struct, frozen=True):
     """One thing that no page should be able to do.  `argument` names a value of `targets`."""
 
     words: str
@@ -57,8 +57,7 @@ ACTS: tuple[Act, ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What one process got for one act."""
 
     act: str
@@ -189,7 +188,7 @@ def verdict(outcomes: Iterable[Outcome]) -> dict[str, Any]:
     every = list(outcomes)
     children = [outcome for outcome in every if outcome.process != UNPROTECTED]
     plain = [outcome for outcome in every if outcome.process == UNPROTECTED]
-    breaches = [asdict(outcome) for outcome in children if outcome.is_breach]
+    breaches = [msgspec.structs.asdict(outcome) for outcome in children if outcome.is_breach]
     return {
         "ok": bool(children) and not breaches,
         "refused": sum(outcome.outcome in (REFUSED, ENDED) for outcome in children),

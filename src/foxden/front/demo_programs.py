@@ -11,8 +11,9 @@ import errno
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from foxden.front.columns import Cell, Column, lines
 from foxden.front.demo_acts import GRANTED, PROGRAM, REFUSED, SUCCEEDED, UNKNOWN, Outcome
@@ -28,8 +29,7 @@ _MANY = 500
 _COUNT_WORDS = 'tr -cs "[:alpha:]" "\\n" <"$1" | sort | uniq -c | sort -rn | head -n 1'
 
 
-@dataclass(frozen=True, slots=True)
-class Tried:
+class Tried(msgspec.Struct, frozen=True):
     """One part of a program, and what came of it."""
 
     words: str

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from foxden.front.columns import Cell, Column, Row, lines
 from foxden.front.demo_acts import ACTS, ENDED, GRANTED, PARENT, PROGRAM, REFUSED, UNPROTECTED, Outcome
@@ -20,8 +21,7 @@ from foxden.model.records import ProcessRecord
 _WIDTH = 98
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """One page that was opened."""
 
     url: str

@@ -11,8 +11,9 @@ import queue
 import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
+
+import msgspec
 
 if TYPE_CHECKING:
     from foxden.parent.channel import Response
@@ -23,8 +24,7 @@ _PIECES = 16  # waiting at most, 64 KiB or so each
 _LOOK_S = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """What to send."""
 
     url: str
@@ -35,8 +35,7 @@ class Ask:
     timeout_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """The head of the final answer."""
 
     url: str

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from dataclasses import dataclass
+
+import msgspec
 
 from foxden.errors import FoxdenError, SandboxUnavailable
 from foxden.front.terminal import one_line, paint, tell, wants_colour
@@ -18,8 +19,7 @@ from foxden.front.terminal import one_line, paint, tell, wants_colour
 FAILED, USAGE, NO_SANDBOX, RUN_FAILED, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 125, 130, 141
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """What is said of an exception.  `error` empty: nothing is."""
 
     code: int

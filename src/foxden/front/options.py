@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+import msgspec
 
 from foxden.front.failures import warn
 
@@ -25,12 +25,11 @@ DAY_S = 86_400.0
 _NO_PRELAUNCH = {"dom.ipc.processPrelaunch.fission.number": 0}
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """What the common options said."""
 
     profile: str | None = None
-    prefs: Mapping[str, str] = field(default_factory=dict)
+    prefs: Mapping[str, str] = msgspec.field(default_factory=dict)
     log: tuple[str, ...] = ()
     level: int | None = None
     allow_partial: tuple[str, ...] = ()

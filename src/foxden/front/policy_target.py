@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 import click
+import msgspec
 
 from foxden.model.process_types import BY_NAME, ProcessType, RemoteType
 from foxden.sandbox.platforms import TABLES, Platform
@@ -20,8 +20,7 @@ from foxden.sandbox.platforms import TABLES, Platform
 _FORM = re.compile(r"(?P<type>[^:@/]+)(?::(?P<remote>[^@/]*))?(?:@(?P<level>[^/]*))?(?:/(?P<platform>.*))?")
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     row: ProcessType
     remote_type: RemoteType | None
     platform: Platform
@@ -53,7 +52,7 @@ def _usual(row: ProcessType) -> RemoteType | None:
 
 
 def with_remote_type(target: Target, name: str) -> Target:
-    return replace(target, remote_type=_remote_type(target.row, name))
+    return msgspec.structs.replace(target, remote_type=_remote_type(target.row, name))
 
 
 def _remote_type(row: ProcessType, name: str) -> RemoteType:

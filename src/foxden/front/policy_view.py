@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from foxden.front.options import Settings
 from foxden.front.policy_target import Target, check_level
@@ -24,8 +25,7 @@ from foxden.sandbox.policy_rows import LinuxRows
 from foxden.sandbox.windows import WindowsPolicy
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(msgspec.Struct, frozen=True):
     """One of STANDARD_ACTS and what the policy answers.  `path`: with its {place}, the same on every platform."""
 
     operation: str
@@ -36,15 +36,14 @@ class Answered:
         return f"{self.operation} {self.path}".rstrip()
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(msgspec.Struct, frozen=True):
     target: Target
     level: int
     max_level: int
     content: LinuxRows | MacPolicy | WindowsPolicy
     answers: tuple[Answered, ...]
     places: Mapping[str, str]  # what the {…} of the acts stand for
-    made_up: tuple[str, ...] = field(default=())  # those of the places that are examples
+    made_up: tuple[str, ...] = ()  # those of the places that are examples
     off: str = ""  # what switches the sandbox off here, whatever level was asked for
 
     @property
@@ -270,4 +269,4 @@ def acts_of(view: View) -> dict[str, str]:
 
 
 def with_level(target: Target, level: int | None) -> Target:
-    return target if level is None else replace(target, level=level)
+    return target if level is None else msgspec.structs.replace(target, level=level)

@@ -11,9 +11,12 @@ import os
 import sys
 from typing import NamedTuple
 
+from foxden.launch import loading
+
 # Where a fresh process finds its pipe to the parent; 0-2 are /dev/null, log, log.
 IPC_FD = 3
 _HIGHEST_FD = (1 << 31) - 1
+_OF_FUNCTIONS = "utility"  # the family whose children run users' code, which may use msgspec with typing_extensions
 EXIT_NOT_STARTED = 70  # EX_SOFTWARE: the interpreter could not be executed, or failed at once
 
 _BOOT = (
@@ -104,6 +107,8 @@ def main(role: str, family: str, emulate: str, when: str, ids: str, path: list[s
     os.set_inheritable(IPC_FD, False)
     if when == "when-asked":
         _wait_for_word()
+    if family != _OF_FUNCTIONS:
+        loading.load_msgspec()
     words = BootWords(role, family, emulate, tuple(path), ids=ids)
     if role == "starter":
         from foxden.launch import starter

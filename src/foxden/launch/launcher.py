@@ -15,8 +15,9 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from foxden.errors import LaunchFailed, SandboxUnavailable
 from foxden.ipc.actor import Actor, Why
@@ -60,8 +61,7 @@ class ForkServerParent(Actor, protocol=PForkServer, side=Side.PARENT):
     """The parent's end of a fork server."""
 
 
-@dataclass(slots=True)
-class Server:
+class Server(msgspec.Struct):
     """One live process that makes others: the starter, or a fork server."""
 
     name: str
@@ -72,7 +72,7 @@ class Server:
     log: ChildLog
     plan: SandboxPlan | None = None
     initialised: bool = False
-    started_at: float = field(default_factory=time.monotonic)
+    started_at: float = msgspec.field(default_factory=time.monotonic)
 
     def initialise(self) -> None:
         """Give a fork server its filter, before its first fork."""
@@ -89,8 +89,7 @@ class Server:
         self.log.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Forked:
+class Forked(msgspec.Struct, frozen=True):
     """A child just forked.  The holder closes `log` and `pidfd`, and reaps."""
 
     pid: int

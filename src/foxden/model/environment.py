@@ -8,11 +8,11 @@ Source: MozillaWiki Security/Sandbox, "Environment variables"; Gecko's SandboxIn
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
+class Variable(msgspec.Struct, frozen=True):
     """One name.  A switch is on when it is set to anything but `0` and nothing."""
 
     name: str

@@ -7,7 +7,7 @@ Source: Fetch "HTTP-redirect fetch"; net facts on private addresses; threat list
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from foxden.errors import LoadError
 from foxden.model.addresses import AddressSpace, space_of
@@ -19,8 +19,7 @@ IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _WITH_BODY_HEADERS = frozenset({"content-type", "content-length", "content-encoding", "content-language"})
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
+class Reach(msgspec.Struct, frozen=True):
     """Address spaces and single addresses that one hop may connect to."""
 
     spaces: tuple[AddressSpace, ...] = (AddressSpace.PUBLIC,)
@@ -54,8 +53,7 @@ def _same_server(url: Url, named: Url) -> bool:
     return url.port == named.port or upgraded
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """One request, as the parent means to send it."""
 
     method: str

@@ -7,11 +7,10 @@ Source: Gecko's xpcom/base/ErrorList.py; names that Firefox does not have are ma
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class LoadErrorRow:
+class LoadErrorRow(msgspec.Struct, frozen=True):
     code: str
     meaning: str
     hint: str = ""

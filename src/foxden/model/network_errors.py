@@ -8,11 +8,10 @@ Firefox does not have are marked "foxden's own" in their meaning.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkErrorRow:
+class NetworkErrorRow(msgspec.Struct, frozen=True):
     """One way to fail.  `curl_codes`: libcurl's numbers that mean nothing else than this."""
 
     code: str

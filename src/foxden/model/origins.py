@@ -8,9 +8,10 @@ Source: WHATWG URL (special schemes, host parser); RFC 3986 for references.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote, unquote, urljoin, urlsplit
+
+import msgspec
 
 from foxden.errors import LoadError
 from foxden.model.addresses import canonical_host, parse_host
@@ -22,8 +23,7 @@ _PATH_SAFE = "/%:@!$&'()*+,;=-._~[]|\\^`{}"
 _QUERY_SAFE = _PATH_SAFE + "?"
 
 
-@dataclass(frozen=True, slots=True)
-class Url:
+class Url(msgspec.Struct, frozen=True):
     """A URL that was understood.  `host` is lower-case ASCII without brackets; `port` is never 0 for http(s)."""
 
     scheme: str

@@ -7,16 +7,14 @@ Source: Gecko's StaticPrefList.yaml and firefox.js for names and defaults; `foxd
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from difflib import get_close_matches
+import msgspec
 
 from foxden.errors import FoxdenError
 
 Value = bool | int | str
 
 
-@dataclass(frozen=True, slots=True)
-class Preference:
+class Preference(msgspec.Struct, frozen=True):
     name: str
     default: Value
     doc: str
@@ -92,6 +90,8 @@ def checked(name: str, value: object) -> Value:
     """
     row = BY_NAME.get(name)
     if row is None:
+        from difflib import get_close_matches
+
         close = get_close_matches(name, BY_NAME, 1)
         hint = f"did you mean {close[0]}?" if close else "docs/reference/prefs.md lists them"
         raise PreferenceError(f"expected the name of a preference, got {name!r}", hint=hint)

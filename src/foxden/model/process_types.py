@@ -8,7 +8,8 @@ Source: Security/Sandbox/Process model (MozillaWiki); numbers of Gecko's GeckoPr
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+
+import msgspec
 
 
 class Family(enum.Enum):
@@ -34,8 +35,7 @@ class RemoteType(enum.Enum):
     EXTENSION = "extension"
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessType:
+class ProcessType(msgspec.Struct, frozen=True):
     """One row.  `number`s are for ever: never changed, never used again for another type."""
 
     number: int
@@ -48,7 +48,7 @@ class ProcessType:
     level_pref: str = ""  # preference that chooses the level; empty: the one strict level
     disable_env: str = ""  # environment name of the parent that switches the sandbox off
     working: bool = True  # False: starts, reports ready and stops; its work comes in a later version
-    about: str = field(default="", kw_only=True)
+    about: str = ""
 
 
 _IDLE = "foxden.children.idle"

@@ -22,8 +22,9 @@ import contextlib
 import select
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 from foxden.errors import ChildCrashed, FoxdenError
 from foxden.ipc.aio import call
@@ -38,8 +39,7 @@ from foxden.sandbox.paths import AbsPath, Access, FileRule, PathRules
 _ASKED_MAX = 64  # what is asked beyond that is refused: a broker that was taken over must not fill us with threads
 
 
-@dataclass(frozen=True, slots=True)
-class AskRecord:
+class AskRecord(msgspec.Struct, frozen=True):
     """What a child wants to do and no rule grants.  `path` is the child's word, made canonical."""
 
     child_id: int
@@ -67,8 +67,7 @@ class BrokerParent(ChildParent, protocol=PBroker, side=Side.PARENT):
         self._brokers.detached(message)
 
 
-@dataclass(slots=True)
-class _Attached:
+class _Attached(msgspec.Struct):
     """One child.  Holds the descriptors until the broker has them."""
 
     child_id: int
@@ -81,7 +80,7 @@ class _Attached:
     errnos: dict[int, int]
     ask: bool
     everything: bool
-    granted: dict[str, Access] = field(default_factory=dict)  # while running, by path
+    granted: dict[str, Access] = msgspec.field(default_factory=dict)  # while running, by path
 
     def wire_rules(self) -> tuple[Rule, ...]:
         by_path = dict(self.rules)

@@ -11,8 +11,9 @@ import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from foxden.parent.arguments import Packed
 
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from foxden.parent.utility import Worker
 
 
-@dataclass(frozen=True)
-class Sizes:
+class Sizes(msgspec.Struct, frozen=True):
     """Of a pool, and of what a call in it may take."""
 
     max_workers: int
@@ -30,8 +30,7 @@ class Sizes:
     spare: bool = False  # keep a worker ready beside those at work
 
 
-@dataclass(eq=False, slots=True)
-class Call:
+class Call(msgspec.Struct, eq=False):
     """One thing that a worker is asked: a call, or a chunk of them."""
 
     number: int

@@ -8,7 +8,8 @@ Source: shapes.md section 4 "Every load is one sentence"; Fetch "HTTP-network-or
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from foxden.errors import LoadError, NetworkError
 from foxden.model.hops import IDEMPOTENT, Reach, Request, reach_of, redirect_target, redirected
@@ -19,8 +20,7 @@ from foxden.parent.prefs import Prefs
 from foxden.protocols.network import NetOutcome, PHttpTransaction
 
 
-@dataclass(slots=True)
-class Response:
+class Response(msgspec.Struct):
     """A final head.  The rest of the body comes when someone says where to deliver it; `transaction.end()` lets go."""
 
     channel_id: int

@@ -1,7 +1,7 @@
 """The doors: Den, and AsyncDen, over one runtime on a loop of its own thread.
 
 Runs in: parent; the caller's thread on this side, the den's loop thread on the other.  Trusts: the caller.
-Flow: den.open(url) → loop thread → Runtime.open → Page.
+Flow: den.open(url) → loop thread → Runtime.open → Page.  What not every den needs is loaded when it is first used.
 Source: interface.md "Python".
 """
 
@@ -9,93 +9,35 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import json
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from foxden.errors import DenClosed, FoxdenError, PolicyError
 from foxden.model.enforcement import Layer
-from foxden.model.page import Link
 from foxden.model.process_types import BY_NAME
 from foxden.model.records import ProcessRecord, Violation
 from foxden.parent.broker import AskRecord
-from foxden.parent.calls import Sizes
-from foxden.parent.documents import Shown
-from foxden.parent.function_view import grants_of_policy
-from foxden.parent.functions import Functions
 from foxden.parent.grant_arguments import StrPath
 from foxden.parent.policies import Policy, policy_grants
 from foxden.parent.program_request import RunArguments, request_of
 from foxden.parent.programs import Done, run_program
-from foxden.parent.runtime import Fetched, Runtime
-from foxden.parent.support import SupportReport
-from foxden.parent.support import report as support_report
-from foxden.parent.utility import Settings, Starter
-from foxden.parent.workers import Pool
+from foxden.parent.runtime import Runtime
 from foxden.protocols.network import LoadSink
 from foxden.sandbox.grants import FUNCTION_POLICY, Grants
 
+if TYPE_CHECKING:
+    from foxden.parent.answers import Page, Reply
+    from foxden.parent.calls import Sizes
+    from foxden.parent.functions import Functions
+    from foxden.parent.support import SupportReport
+    from foxden.parent.utility import Settings
+    from foxden.parent.workers import Pool
+
 T = TypeVar("T")
 OPEN_TIMEOUT_S = 60.0
-
-
-@dataclass(frozen=True)
-class Page:
-    """A page as the content process showed it.  Scripts did not run, and nothing was painted."""
-
-    url: str  # as asked for
-    final_url: str
-    status: int  # 0 for files
-    title: str
-    text: str
-    html: str
-    encoding: str
-    content_type: str
-    links: tuple[Link, ...]
-    received_bytes: int
-    redirects: tuple[str, ...]
-    timing: Mapping[str, float]
-    process: Mapping[str, object]  # {pid, type, remote_type, name} of the content process
-    console: tuple[str, ...] = ()  # empty: scripts do not run in this version
-    truncated: tuple[str, ...] = ()  # parts that were cut at a bound
-    sha256: str = ""
-
-    def to_dict(self) -> dict[str, object]:
-        """As `foxden open --json` prints it."""
-        links = [{"href": link.href, "text": link.text} for link in self.links]
-        shown = {name: value for name, value in vars(self).items() if name not in ("links", "sha256")}
-        return {**shown, "links": links, "redirects": list(self.redirects), "timing": dict(self.timing)}
-
-
-@dataclass(frozen=True)
-class Reply:
-    """One answered request."""
-
-    url: str
-    status: int
-    http_version: str
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-    received_bytes: int
-    redirects: tuple[str, ...]
-    remote: str
-
-    def header(self, name: str) -> str | None:
-        """The first header of this name, whatever its case."""
-        return next((value for key, value in self.headers if key.lower() == name.lower()), None)
-
-    def iter_bytes(self, chunk_size: int = 65_536) -> Iterator[bytes]:
-        """The body in pieces."""
-        for start in range(0, len(self.body), chunk_size):
-            yield self.body[start : start + chunk_size]
-
-    def json(self) -> Any:
-        """The body as JSON.  Raises ValueError."""
-        return json.loads(self.body)
 
 
 class _Door:
@@ -189,6 +131,9 @@ class _Door:
 
     def make_pool(self, settings: Settings, sizes: Sizes, finished: Callable[[], None] = lambda: None) -> Pool:
         """Workers of their own, on this den: what SandboxExecutor is made of.  Raises DenClosed, PolicyError."""
+        from foxden.parent.utility import Starter
+        from foxden.parent.workers import Pool
+
         runtime = self._runtime
 
         def ended() -> None:
@@ -217,6 +162,9 @@ class _Door:
         with self._gate:
             made = self._calls.get(grants)
         if made is None:
+            from foxden.parent.function_view import grants_of_policy
+            from foxden.parent.functions import Functions
+
             made = Functions(self.make_pool, grants=grants_of_policy(grants))
             with self._gate:
                 made = self._calls.setdefault(grants, made)
@@ -292,7 +240,9 @@ class Den(_Door):
         url: http, https or file, or the path of a file.  timeout: seconds for everything.
         Raises: NetworkError, LoadError, ChildCrashed, ChildTimeout, SandboxUnavailable.
         """
-        return _page(url, self._run(self._runtime.open(url, timeout_s=timeout, sink=sink)))
+        from foxden.parent.answers import page_of
+
+        return page_of(url, self._run(self._runtime.open(url, timeout_s=timeout, sink=sink)))
 
     def fetch(
         self,
@@ -309,10 +259,12 @@ class Den(_Door):
 
         Raises: NetworkError, LoadError, ChildCrashed, SandboxUnavailable.
         """
+        from foxden.parent.answers import reply_of
+
         work = self._runtime.fetch(
             url, method=method, headers=headers, body=data, follow=follow, timeout_s=timeout, sink=sink
         )
-        return _reply(self._run(work))
+        return reply_of(self._run(work))
 
     def run(self, arguments: Sequence[str], **options: Unpack[RunArguments]) -> Done:
         """Run an unmodified program in a plugin process, and wait for its end.
@@ -347,7 +299,9 @@ class Den(_Door):
 
     def support(self) -> SupportReport:
         """What this kernel gives, per layer and per process type, and what to do about what is missing."""
-        return self._run(support_report(self._runtime))
+        from foxden.parent.support import report
+
+        return self._run(report(self._runtime))
 
     def grant(self, child: int, path: str, access: str = "r") -> None:
         """Let a running child have this path and all below it: `r`, `rw`, `rwc` (create and remove), `stat`, `connect`.
@@ -376,7 +330,9 @@ class AsyncDen(_Door):
 
     async def open(self, url: str, *, timeout: float = OPEN_TIMEOUT_S, sink: LoadSink = LoadSink.DOCUMENT) -> Page:
         """See Den.open."""
-        return _page(url, await self._wait(self._runtime.open(url, timeout_s=timeout, sink=sink)))
+        from foxden.parent.answers import page_of
+
+        return page_of(url, await self._wait(self._runtime.open(url, timeout_s=timeout, sink=sink)))
 
     async def fetch(
         self,
@@ -390,10 +346,12 @@ class AsyncDen(_Door):
         sink: Callable[[bytes | memoryview], object] | None = None,
     ) -> Reply:
         """See Den.fetch."""
+        from foxden.parent.answers import reply_of
+
         work = self._runtime.fetch(
             url, method=method, headers=headers, body=data, follow=follow, timeout_s=timeout, sink=sink
         )
-        return _reply(await self._wait(work))
+        return reply_of(await self._wait(work))
 
     async def run(self, arguments: Sequence[str], **options: Unpack[RunArguments]) -> Done:
         """See Den.run.  Cancelling ends the program."""
@@ -423,7 +381,9 @@ class AsyncDen(_Door):
 
     async def support(self) -> SupportReport:
         """See Den.support."""
-        return await self._wait(support_report(self._runtime))
+        from foxden.parent.support import report
+
+        return await self._wait(report(self._runtime))
 
     async def grant(self, child: int, path: str, access: str = "r") -> None:
         """See Den.grant."""
@@ -455,37 +415,3 @@ class AsyncDen(_Door):
 
 async def _soon(function: Callable[[], T]) -> T:
     return function()
-
-
-def _page(url: str, shown: Shown) -> Page:
-    content = shown.content
-    return Page(
-        url=url,
-        final_url=str(shown.url),
-        status=shown.status,
-        title=content.title,
-        text=content.text,
-        html=content.html,
-        encoding=content.encoding,
-        content_type=content.content_type,
-        links=content.links,
-        received_bytes=shown.received_bytes,
-        redirects=shown.redirects,
-        timing=shown.timing,
-        process={"pid": shown.pid, "type": "content", "remote_type": shown.remote_type, "name": shown.name},
-        truncated=content.truncated,
-        sha256=shown.sha256,
-    )
-
-
-def _reply(fetched: Fetched) -> Reply:
-    return Reply(
-        url=fetched.url,
-        status=fetched.status,
-        http_version=fetched.http_version,
-        headers=fetched.headers,
-        body=fetched.body,
-        received_bytes=fetched.received_bytes,
-        redirects=fetched.redirects,
-        remote=fetched.remote,
-    )

@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -42,8 +41,7 @@ FIRST_LEVEL_WITH_FILE_RULES = 2  # below it, Firefox's levels take no file away
 _PAGE_DECODER = msgspec.msgpack.Decoder(PageContent)
 
 
-@dataclass(slots=True)
-class Load:
+class Load(msgspec.Struct):
     """One load, decided and waiting for its content process to ask for it."""
 
     url: Url
@@ -59,8 +57,7 @@ class Load:
             self.file.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(msgspec.Struct, frozen=True):
     """What came of a document."""
 
     content: PageContent
@@ -72,7 +69,7 @@ class Shown:
     remote_type: str
     name: str
     redirects: tuple[str, ...]
-    timing: dict[str, float] = field(default_factory=dict)
+    timing: dict[str, float] = msgspec.field(default_factory=dict)
 
 
 class ContentParent(ChildParent, protocol=PContent, side=Side.PARENT):

@@ -10,11 +10,10 @@ from __future__ import annotations
 import os
 import re
 import sys
-import sysconfig
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+import msgspec
 
 from foxden.errors import FoxdenError, PolicyError
 from foxden.sandbox.customise import Wishes, customise
@@ -32,16 +31,15 @@ _LEAST_MEMORY = 32 << 20  # bytes: an interpreter with nothing to do takes about
 _MAX_RULES = 250
 
 
-@dataclass(frozen=True)
-class FunctionGrants:
+class FunctionGrants(msgspec.Struct, frozen=True):
     """What the caller gives the workers of one pool."""
 
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = msgspec.field(default_factory=dict)
     memory: int | None = None  # bytes
     level: int = 1
-    policy: Grants = Grants()  # noqa: RUF009 - it cannot be changed; what a policy gives beside all this
+    policy: Grants = Grants()  # what a policy gives beside all this
 
     @property
     def protected(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -193,6 +191,8 @@ def _editable_folders() -> Iterable[str]:
 
 def readable_folders(path: Sequence[str]) -> tuple[str, ...]:
     """Of the import path, what workers may read: everything but folders that hold more than code."""
+    import sysconfig
+
     libraries = [sysconfig.get_config_var("LIBDIR"), *filter(None, [_shared_library_folder()])]
     wanted = [entry for entry in (*path, *libraries) if isinstance(entry, str) and os.path.exists(entry)]
     return tuple(entry for entry in dict.fromkeys(wanted) if not _is_too_wide(entry))
@@ -205,6 +205,8 @@ def _shared_library_folder() -> str | None:
 
 def _is_too_wide(folder: str) -> bool:
     """The home folder, what lies above it, and /tmp: a script that lies there grants none of it."""
+    import tempfile
+
     home = os.path.realpath(os.path.expanduser("~"))
     real = os.path.realpath(folder)
     return real in ("/", os.path.realpath(tempfile.gettempdir())) or f"{home}/".startswith(f"{real}/")
@@ -226,7 +228,8 @@ def function_policy(resolved: ResolvedPolicy, grants: FunctionGrants, folders: S
     kept = [FileRule(AbsPath.parse(path), access) for path, access in rules.items() if not _is_covered(path, rules)]
     if len(kept) > _MAX_RULES:
         raise PolicyError(f"expected at most {_MAX_RULES} readable folders, got {len(kept)}", hint="shorten sys.path")
-    with_files = replace(resolved, files=PathRules.of(kept), limits={**resolved.limits, **_limits(grants)})
+    limits = {**resolved.limits, **_limits(grants)}
+    with_files = msgspec.structs.replace(resolved, files=PathRules.of(kept), limits=limits)
     if not grants.policy.syscalls:
         return with_files
     wishes = Wishes(granted=parsed_calls(grants.policy))

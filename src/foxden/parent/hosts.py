@@ -14,8 +14,9 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from foxden.errors import BadMessage, ChildCrashed, LaunchFailed
 from foxden.ipc.actor import Actor, Why
@@ -51,8 +52,7 @@ class State(enum.Enum):
     DEAD = "dead"
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(msgspec.Struct, frozen=True):
     """How a child ended.  `reason`: why we ended it, empty when it ended by itself."""
 
     signal: int | None = None

@@ -12,7 +12,6 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -32,8 +31,7 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     remedy: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True):
     """What was learnt of this machine; files of /proc and /sys are read when they are asked for."""
 
     enforcements: tuple[Enforcement, ...] = ()  # of real children
@@ -43,7 +41,7 @@ class Facts:
     seccomp: bool = True
     kept_ids: tuple[str, ...] = ()  # why children have the caller's ids, empty for each that has its own
     root: str = "/"  # for tests: another tree of /proc and /sys
-    uid: int = field(default_factory=os.getuid)
+    uid: int = msgspec.field(default_factory=os.getuid)
 
     def read(self, path: str) -> str:
         """The text of a setting; empty where there is none."""

@@ -12,7 +12,6 @@ import contextlib
 import itertools
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 
 import msgspec
@@ -92,8 +91,7 @@ class HttpTransactionParent(Actor, protocol=PHttpTransaction, side=Side.PARENT):
         self.delete(PHttpTransaction.Delete())
 
 
-@dataclass(slots=True)
-class BodyReading:
+class BodyReading(msgspec.Struct):
     """One body on its way to the parent itself (`fetch`): opaque bytes, handed to a sink."""
 
     sink: Callable[[memoryview], object]

@@ -8,7 +8,6 @@ Source: decisions 005 and 012.
 from __future__ import annotations
 
 import os
-import random
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +28,7 @@ class OwnIds:
     def __init__(self) -> None:
         self._first, self._count, self._reason = _ids_to_give()
         # Dens of one user share his range.  Where each begins is no secret, only unlikely to be where another does.
-        self._next = random.SystemRandom().randrange(self._count) if self._count else 0
+        self._next = int.from_bytes(os.urandom(8)) % self._count if self._count else 0
         self._taken: set[int] = set()
 
     def take(self, host: ChildHost, plan: SandboxPlan, family: Family) -> int:

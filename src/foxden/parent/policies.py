@@ -15,7 +15,6 @@ from foxden.errors import PolicyError
 from foxden.parent.grant_arguments import GrantArguments, StrPath, grants_of, real_path
 from foxden.sandbox.grants import EXTENDED, Grants, file_rules
 from foxden.sandbox.grants_text import parse_grants
-from foxden.sandbox.grants_toml import render_grants
 from foxden.sandbox.policy_files import read_grants, read_policy
 from foxden.sandbox.syscalls import policy_error
 
@@ -67,6 +66,8 @@ class Policy:
         return self.grants.extends
 
     def __str__(self) -> str:
+        from foxden.sandbox.grants_toml import render_grants
+
         return render_grants(self.grants)
 
     def __repr__(self) -> str:

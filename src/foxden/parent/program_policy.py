@@ -8,7 +8,8 @@ Source: sandbox/program, which made the rules; here each learns again which line
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+
+import msgspec
 
 from foxden.launch.program_view import caller
 from foxden.sandbox.paths import AbsPath, Access, FileRule, PathRules
@@ -25,7 +26,7 @@ def policy_of(rules: Iterable[tuple[str, int]], *, explain: bool = False) -> Res
         path: policy.origins[path] if _is_base(policy, AbsPath(path), access) else _granted(path, access)
         for path, access in given.by_path.items()
     }
-    return replace(policy, files=given, origins=origins)
+    return msgspec.structs.replace(policy, files=given, origins=origins)
 
 
 def _is_base(policy: ResolvedPolicy, path: str, access: Access) -> bool:

@@ -8,7 +8,6 @@ Source: MozillaWiki Security/Sandbox, "Environment variables", "Local Build Opti
 from __future__ import annotations
 
 import platform
-from dataclasses import replace
 
 import msgspec
 
@@ -27,7 +26,7 @@ def base_with(name: str, prefs: Prefs, calls: tuple[Call, ...] = ()) -> ProgramB
     arch = platform.machine()
     if prefs.level_of(ROW) == 0:
         return msgspec.structs.replace(load_base(name, arch), plan=SandboxPlan(policy="plugin", level=0, programs=True))
-    wishes = replace(prefs.wishes(ROW), granted=calls)
+    wishes = msgspec.structs.replace(prefs.wishes(ROW), granted=calls)
     base = compile_base(name, arch, wishes) if wishes else load_base(name, arch)
     plan = msgspec.structs.replace(base.plan, spec_allow=prefs.spec_allow())
     return msgspec.structs.replace(base, plan=plan)

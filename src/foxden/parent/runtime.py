@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+import msgspec
 
 from foxden.errors import FoxdenError, LoadError, NetworkError
 from foxden.ipc.fields import Listener, StackPipe
@@ -37,8 +38,6 @@ from foxden.parent.processes import ProcessManager
 from foxden.parent.programs import ProgramParent, Programs
 from foxden.parent.report_file import ReportFile
 from foxden.parent.roster import Roster
-from foxden.parent.unit_test import UnitTestParent
-from foxden.parent.utility import UtilityParent
 from foxden.parent.violations import Violations
 from foxden.protocols.broker import PBroker
 from foxden.protocols.network import LoadSink, PHttpTransaction
@@ -77,8 +76,7 @@ class IdleParent(ChildParent, protocol=PChildProcess, side=Side.PARENT):
     """A child whose work comes in a later version."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(msgspec.Struct, frozen=True):
     """One finished exchange; `body` is empty when it went to a sink."""
 
     url: str
@@ -262,8 +260,14 @@ class Runtime:
         if row.name == "plugin":
             return ProgramParent()
         if row.name == "utility":
+            from foxden.parent.utility import UtilityParent
+
             return UtilityParent()
-        return UnitTestParent() if row.name == "ipdlunittest" else IdleParent()
+        if row.name == "ipdlunittest":
+            from foxden.parent.unit_test import UnitTestParent
+
+            return UnitTestParent()
+        return IdleParent()
 
     def _serve(self, host: ChildHost, listener: Listener, stacks: StackPipe | None) -> None:
         """Have a child of ours answered by the rules of its policy."""

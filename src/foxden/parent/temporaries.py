@@ -10,9 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import secrets
 import stat
-import tempfile
 
 
 class Temporaries:
@@ -30,8 +28,10 @@ class Temporaries:
         Raises OSError: FileNotFoundError where there is no place for temporary files at all.
         """
         if not self._den:
+            import tempfile
+
             self._base = os.path.join(os.path.realpath(tempfile.gettempdir()), f"foxden-{os.getuid()}")
-            self._den = os.path.join(self._base, f"{os.getpid()}-{secrets.token_hex(8)}")
+            self._den = os.path.join(self._base, f"{os.getpid()}-{os.urandom(8).hex()}")
         return self._named.setdefault(child_id, os.path.join(self._den, str(child_id)))
 
     def path(self, child_id: int) -> str:

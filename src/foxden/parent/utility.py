@@ -14,8 +14,9 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from foxden.errors import BadMessage, ChildCrashed, RemoteTraceback
 from foxden.ipc.actor import Actor, ActorTree, Why
@@ -46,15 +47,14 @@ class UtilityParent(ChildParent, protocol=PUtility, side=Side.PARENT):
     """Root actor.  Calls do not pass here: see Worker."""
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """What all workers of one pool have in common."""
 
     grants: FunctionGrants
     path: tuple[str, ...]
     folders: tuple[str, ...]  # that they may read of it
     preload: tuple[str, ...] = ()
-    types: Mapping[str, type] = field(default_factory=dict)  # that results may hold, by name
+    types: Mapping[str, type] = msgspec.field(default_factory=dict)  # that results may hold, by name
     max_result: int = 0
     initializer: bytes = b""  # pickle of (function, arguments)
     name: str = ""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -32,8 +31,7 @@ _TELLING_ARGUMENT = {
 Listener = Callable[[Violation], None]
 
 
-@dataclass(slots=True)
-class _Entry:
+class _Entry(msgspec.Struct):
     first: Violation
     child_id: int
     key: tuple[object, ...]
@@ -44,12 +42,11 @@ class _Entry:
         return self.first if self.count == self.first.count else msgspec.structs.replace(self.first, count=self.count)
 
 
-@dataclass(slots=True)
-class _Child:
+class _Child(msgspec.Struct):
     """What one child has in the ring, and how fast it may add."""
 
-    first: deque[int] = field(default_factory=deque)  # serial numbers, oldest first
-    later: deque[int] = field(default_factory=deque)
+    first: deque[int] = msgspec.field(default_factory=deque)  # serial numbers, oldest first
+    later: deque[int] = msgspec.field(default_factory=deque)
     tokens: float = float(2 * RATE_MAX)
     at: float = 0.0
 

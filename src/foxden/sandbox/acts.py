@@ -8,7 +8,8 @@ Source: MozillaWiki Security/Sandbox; Firefox's browser_content_sandbox_fs.js fo
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+import msgspec
 
 
 class Operation(enum.Enum):
@@ -36,8 +37,7 @@ class Outcome(enum.Enum):
     NOT_SAID = "not said"  # the tables leave it open, and foxden does not guess
 
 
-@dataclass(frozen=True, slots=True)
-class Act:
+class Act(msgspec.Struct, frozen=True):
     operation: Operation
     path: str = ""  # absolute, in the platform's own notation; only with an operation of ON_PATHS
 
@@ -45,8 +45,7 @@ class Act:
         return f"{self.operation.value} {self.path}".rstrip()
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     outcome: Outcome
     rule: str  # the line that decided, as a person would look for it
     reason: str = ""  # why that line is there

@@ -8,8 +8,9 @@ Source: linux/landlock.h (ABI 7), linux/sched.h, getrlimit(2); shared shapes in 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Literal
+
+import msgspec
 
 from foxden.sandbox.bpf import compile_filter
 from foxden.sandbox.constants import value_of
@@ -84,12 +85,12 @@ def _quiet(table: VerdictTable) -> VerdictTable:
     """The table where nobody listens."""
     numbers = {NUMBERS[table.arch][name] for name in _NEVER_TRAPPED if name in NUMBERS[table.arch]}
     entries = {number: _plain(entry) if number in numbers else entry for number, entry in table.entries.items()}
-    return _with_fstat(replace(table, entries=entries))
+    return _with_fstat(msgspec.structs.replace(table, entries=entries))
 
 
 def _plain(entry: Entry) -> Entry:
-    branches = tuple(replace(branch, verdict=_errno(branch.verdict)) for branch in entry.branches)
-    return replace(entry, branches=branches, otherwise=_errno(entry.otherwise))
+    branches = tuple(msgspec.structs.replace(branch, verdict=_errno(branch.verdict)) for branch in entry.branches)
+    return msgspec.structs.replace(entry, branches=branches, otherwise=_errno(entry.otherwise))
 
 
 def _errno(verdict: Verdict) -> Verdict:
@@ -106,7 +107,8 @@ def _with_fstat(table: VerdictTable) -> VerdictTable:
     if entry.branches or entry.otherwise.action is not Action.NOTIFY:
         return table
     fstat = Branch((Compare(3, 0xFFFF_FFFF, (_AT_EMPTY_PATH,), True),), Verdict(Action.ALLOW))
-    return replace(table, entries={**table.entries, number: replace(entry, branches=(fstat,))})
+    answered = msgspec.structs.replace(entry, branches=(fstat,))
+    return msgspec.structs.replace(table, entries={**table.entries, number: answered})
 
 
 def _namespace_bits(namespaces: tuple[str, ...], arch: str) -> int:

@@ -8,7 +8,8 @@ Source: MozillaWiki Security/Sandbox, "Customization Settings"; Gecko's SandboxB
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from foxden.model.preferences import PreferenceError
 from foxden.sandbox.paths import AbsPath, Access, FileRule, PathRules
@@ -44,8 +45,7 @@ _BROKERED_CALLS = frozenset({"connect"})
 Sets = Mapping[str, tuple[Call, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
+class Wishes(msgspec.Struct, frozen=True):
     """What one den adds to the policy of one process type."""
 
     read: tuple[FileRule, ...] = ()
@@ -110,7 +110,7 @@ def customise(resolved: ResolvedPolicy, wishes: Wishes, sets: Sets) -> ResolvedP
     kept = [rule for rule in resolved.files.rules() if rule.path != "/" or all(wish.path != "/" for wish in wished)]
     files = PathRules.of([*kept, *wished])
     origins = {entry.rule: f'{entry.origin}: "{entry.rule}" = "{entry.access}"' for entry in added if entry.is_path}
-    got = replace(
+    got = msgspec.structs.replace(
         resolved,
         calls={**resolved.calls, **allowed},
         files=files,
@@ -125,7 +125,7 @@ def _granted(call: Call, rules: CallRules) -> CallRules:
     where = f"{POLICY_FILE}: {call.text}"
     if not call.conditions:
         return CallRules((), ALLOW, where)
-    return replace(rules, cases=(Case(call.conditions, ALLOW, where), *rules.cases))
+    return msgspec.structs.replace(rules, cases=(Case(call.conditions, ALLOW, where), *rules.cases))
 
 
 def _path_addition(resolved: ResolvedPolicy, rule: FileRule, origin: str) -> Addition:
@@ -165,7 +165,7 @@ def _harden(resolved: ResolvedPolicy, sets: Sets) -> ResolvedPolicy:
     }  # fmt: skip
     default = None if resolved.default is None else _hardened(resolved.default)
     note = Addition("calls that would be refused and recorded", "kill", CRASH_ON_ERROR)
-    return replace(resolved, calls=calls, default=default, added=(*resolved.added, note))
+    return msgspec.structs.replace(resolved, calls=calls, default=default, added=(*resolved.added, note))
 
 
 def _hardened(verdict: Verdict) -> Verdict:

@@ -8,7 +8,8 @@ Source: sandbox/filter and sandbox/paths decide; this only tells.  explain_hints
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from foxden.sandbox.constants import AUDIT_ARCH, ERRNOS, NAMES, value_of
 from foxden.sandbox.explain_hints import Hints, granted_place
@@ -34,8 +35,7 @@ _CALLS: dict[Access, tuple[str, tuple[int, ...]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """`errno`: what a refused act is told; empty when it is allowed, or kills.  `rule`: the line that decides."""
 
     allowed: bool

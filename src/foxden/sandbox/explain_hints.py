@@ -8,9 +8,10 @@ Source: interface.md "Command" and "Preferences"; a hint that gives away a secre
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from shlex import quote
+
+import msgspec
 
 from foxden.sandbox.grants import NEVER_GRANTED
 from foxden.sandbox.hopeless import NOTHING, hopeless_calls
@@ -19,8 +20,7 @@ from foxden.sandbox.policy_text import parse_sets
 from foxden.sandbox.sensitive import secret_reason
 
 
-@dataclass(frozen=True, slots=True)
-class Ways:
+class Ways(msgspec.Struct, frozen=True):
     """How rights are given to children of one type.  {path}, {access}, {host}, {call} and {number} are filled in; an
     empty one: there is no way.
 

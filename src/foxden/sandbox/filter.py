@@ -8,7 +8,8 @@ Source: seccomp(2); kernel/seccomp.c of Linux 6.18; tests/property/test_filter_p
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from foxden.sandbox.constants import AUDIT_ARCH
 from foxden.sandbox.policy import Case, ResolvedPolicy
@@ -19,14 +20,14 @@ from foxden.sandbox.syscalls import (
     SYSCALLS,
     Action,
     Condition,
+    Said,
     Verdict,
     bits_value,
     policy_error,
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Compare:
+class Compare(msgspec.Struct, frozen=True):
     """`(args[index] & mask)` is one of `values`, or is not, as `equal` says.  `mask` says how wide: 32 or 64 bits."""
 
     index: int
@@ -35,26 +36,23 @@ class Compare:
     equal: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Branch:
+class Branch(Said, frozen=True):
     """A verdict for the arguments that pass all comparisons."""
 
     compares: tuple[Compare, ...]
     verdict: Verdict
-    where: str = field(default="", compare=False)  # the line of the policy that says so
+    where: str = ""  # the line of the policy that says so
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Said, frozen=True):
     """One system call: the first branch that matches, else `otherwise`."""
 
     branches: tuple[Branch, ...]
     otherwise: Verdict
-    where: str = field(default="", compare=False)  # the line that says what is otherwise
+    where: str = ""  # the line that says what is otherwise
 
 
-@dataclass(frozen=True, slots=True)
-class VerdictTable:
+class VerdictTable(msgspec.Struct, frozen=True):
     """A verdict for every number there is: those of `entries`, and ENOSYS for all others."""
 
     arch: str

@@ -24,7 +24,6 @@ Source: docs/guides/write-a-policy.md; the words are those of the committed poli
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -68,6 +67,8 @@ def parse_grants(
 
     Raises: PolicyError, naming file, key and value.
     """
+    import tomllib
+
     try:
         top: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

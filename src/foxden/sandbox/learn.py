@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+
+import msgspec
 
 from foxden.errors import PolicyError
 from foxden.model.addresses import AddressSpace, space_of
@@ -40,15 +41,14 @@ _SECRET_NAMES = (
 )  # fmt: skip
 
 
-@dataclass(slots=True)
-class _Wish:
+class _Wish(msgspec.Struct):
     """What was wanted of one path, or of the files that it stands for."""
 
     access: Access = Access.NONE
     count: int = 0
-    names: list[str] = field(default_factory=list)  # of what was merged into it
+    names: list[str] = msgspec.field(default_factory=list)  # of what was merged into it
     kept: bool = False  # from the policy before
-    secrets: list[str] = field(default_factory=list)  # files below it that seem to hold some
+    secrets: list[str] = msgspec.field(default_factory=list)  # files below it that seem to hold some
 
     def reason(self) -> str:
         beware = f"; beware, it holds {', '.join(self.secrets)}" if self.secrets else ""
@@ -65,12 +65,11 @@ class _Wish:
         return f"{times}: {shown}{more}"
 
 
-@dataclass(slots=True)
-class _Found:
-    files: dict[str, _Wish] = field(default_factory=dict)
-    hosts: Counter[str] = field(default_factory=Counter)
-    calls: Counter[str] = field(default_factory=Counter)
-    not_granted: dict[str, str] = field(default_factory=dict)  # what → why
+class _Found(msgspec.Struct):
+    files: dict[str, _Wish] = msgspec.field(default_factory=dict)
+    hosts: Counter[str] = msgspec.field(default_factory=Counter)
+    calls: Counter[str] = msgspec.field(default_factory=Counter)
+    not_granted: dict[str, str] = msgspec.field(default_factory=dict)  # what → why
 
 
 def learn(

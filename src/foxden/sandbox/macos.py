@@ -8,7 +8,8 @@ Source: MozillaWiki Security/Sandbox, "OSX"; the order of rules is Seatbelt's ow
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from foxden.sandbox.acts import ON_PATHS, Act, Decision, Operation, Outcome
 from foxden.sandbox.paths import Access
@@ -48,15 +49,13 @@ _NEEDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class OperationRule:
+class OperationRule(msgspec.Struct, frozen=True):
     operation: str  # Seatbelt's word, and `print`
     allow: bool
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
+class Service(msgspec.Struct, frozen=True):
     """One name of the system that may be used; `*`: all of the operation's."""
 
     operation: str
@@ -64,8 +63,7 @@ class Service:
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True)
-class MacPolicy:
+class MacPolicy(msgspec.Struct, frozen=True):
     """What one child would get on macOS.  Level 0: nothing of it."""
 
     name: str

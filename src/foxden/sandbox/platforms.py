@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import enum
 import re
-import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from foxden.errors import PolicyError
 from foxden.model.process_types import RemoteType
@@ -39,8 +39,7 @@ TABLES: dict[Platform, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """Where a line stands, and why it is there."""
 
     where: str  # file and key
@@ -48,8 +47,7 @@ class Origin:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """What a line says of a path.  `path`: as written, with its {variable}."""
 
     path: str
@@ -58,8 +56,7 @@ class Rule:
     literal: bool = False  # of the path alone, not of what is below it
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(msgspec.Struct, frozen=True):
     """One policy file, its TOML read and its reasons beside it."""
 
     name: str  # `macos/content`
@@ -75,6 +72,8 @@ class Text:
 
 def read_text(platform: Platform, name: str, read: Callable[[str], str]) -> Text:
     """Raises: PolicyError when it is no TOML."""
+    import tomllib
+
     full = f"{platform.value}/{name}"
     text = read(full)
     try:

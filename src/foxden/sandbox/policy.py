@@ -22,19 +22,20 @@ File rules: a higher place replaces a rule of the same text, a remote type's rul
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from typing import ClassVar
+
+import msgspec
 
 from foxden.errors import PolicyError
 from foxden.model.process_types import RemoteType
 from foxden.sandbox.paths import AbsPath, FileRule, PathRules
 from foxden.sandbox.policy_text import VARIABLES, CallLine, FileLine, Place, PolicySource, parse, parse_sets
-from foxden.sandbox.syscalls import Call, Condition, Verdict, policy_error
+from foxden.sandbox.syscalls import Call, Condition, Said, Verdict, policy_error
 
 SETS = "sets"  # name of the file that holds the named sets
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(msgspec.Struct, frozen=True):
     """One policy with everything that it includes; valid for every level of it."""
 
     name: str
@@ -43,26 +44,23 @@ class Policy:
     limits: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(Said, frozen=True):
     """A verdict for the calls that pass all conditions."""
 
     conditions: tuple[Condition, ...]
     verdict: Verdict
-    where: str = field(default="", compare=False)  # file, level and line that say so
+    where: str = ""  # file, level and line that say so
 
 
-@dataclass(frozen=True, slots=True)
-class CallRules:
+class CallRules(Said, frozen=True):
     """Everything a resolved policy says about one call: cases in the order of looking, then the rest."""
 
     cases: tuple[Case, ...] = ()
     otherwise: Verdict | None = None  # None: the policy's default
-    where: str = field(default="", compare=False)  # file, level and line that say what is otherwise
+    where: str = ""  # file, level and line that say what is otherwise
 
 
-@dataclass(frozen=True, slots=True)
-class Addition:
+class Addition(msgspec.Struct, frozen=True):
     """One rule that is not of the policy's text: a preference or the environment added it (see `customise`)."""
 
     rule: str  # a path or a system call, as the policy would write it
@@ -75,26 +73,26 @@ class Addition:
         return self.rule.startswith("/")
 
 
-@dataclass(frozen=True, slots=True)
-class ResolvedPolicy:
+class ResolvedPolicy(Said, frozen=True):
     """What one child gets.  Level 0: nothing of it, and `default` is None."""
 
+    telling: ClassVar[int] = 2
     name: str
     level: int
     remote_type: str | None = None
     default: Verdict | None = None
-    calls: Mapping[str, CallRules] = field(default_factory=dict)
-    files: PathRules = field(default_factory=lambda: PathRules({}))
+    calls: Mapping[str, CallRules] = msgspec.field(default_factory=dict)
+    files: PathRules = msgspec.field(default_factory=lambda: PathRules({}))
     namespaces: tuple[str, ...] = ()
     root: str = "host"
     network: str = "host"
     capabilities: str = "keep"
     reads: str = "kernel"
     landlock: bool = False
-    limits: Mapping[str, int] = field(default_factory=dict)
-    default_where: str = field(default="", compare=False)
-    origins: Mapping[str, str] = field(default_factory=dict, compare=False)  # path of a file rule → where it stands
+    limits: Mapping[str, int] = msgspec.field(default_factory=dict)
     added: tuple[Addition, ...] = ()  # already in `calls` and `files`; kept to be shown with where they came from
+    default_where: str = ""
+    origins: Mapping[str, str] = msgspec.field(default_factory=dict)  # path of a file rule → where it stands
 
 
 def load(name: str, read: Callable[[str], str], also: Sequence[str] = ()) -> Policy:

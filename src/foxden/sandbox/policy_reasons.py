@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 _LIKEWISE = "likewise"
 _HEADER = re.compile(r"\[(\[)?\s*([^\[\]]+?)\s*\]{1,2}")
@@ -21,13 +22,12 @@ _KEY = r"""(?:"[^"]*"|'[^']*'|[\w-]+)"""
 _ASSIGNMENT = re.compile(rf"\s*({_KEY}(?:\s*\.\s*{_KEY})*)\s*=(.*)")
 
 
-@dataclass(slots=True)
-class _Reader:
+class _Reader(msgspec.Struct):
     """Where the reading of one text stands."""
 
-    found: dict[tuple[str, str], str] = field(default_factory=dict)
+    found: dict[tuple[str, str], str] = msgspec.field(default_factory=dict)
     section: str = ""  # as `where` names it
-    arrays: dict[str, int] = field(default_factory=dict)  # [[name]] → index of the last one
+    arrays: dict[str, int] = msgspec.field(default_factory=dict)  # [[name]] → index of the last one
     list_key: str = ""  # the key whose list is open
     reason: str = ""  # of the last line that had one
     beside: tuple[tuple[str, str], ...] = ()  # what a comment alone on the next line goes on about

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from foxden.sandbox.paths import Access
 from foxden.sandbox.platforms import Origin
@@ -26,8 +27,7 @@ _ELSEWHERE = "a preference"
 Variables = Mapping[str, str | Sequence[str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """A layer or a limit, and its value as a person reads it."""
 
     name: str
@@ -35,8 +35,7 @@ class Choice:
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True)
-class FileRow:
+class FileRow(msgspec.Struct, frozen=True):
     path: str  # on this machine
     access: str  # as a policy writes it
     rule: str  # as the line has it, with its {variable}
@@ -44,8 +43,7 @@ class FileRow:
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True)
-class CallRow:
+class CallRow(msgspec.Struct, frozen=True):
     call: str  # with its conditions, as the line has it
     name: str
     verdict: str
@@ -53,8 +51,7 @@ class CallRow:
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True)
-class LinuxRows:
+class LinuxRows(msgspec.Struct, frozen=True):
     """Everything that a resolved policy says."""
 
     default: str  # the verdict of calls without a row; empty: no filter

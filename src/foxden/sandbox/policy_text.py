@@ -11,10 +11,10 @@ them from a level on, and `[limits]`.  Level 0 is no sandbox at all and has no t
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from foxden.errors import PolicyError
 from foxden.model.process_types import RemoteType
@@ -67,8 +67,7 @@ _LIMITS: dict[str, tuple[str, int]] = {
 _SIZES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
-@dataclass(frozen=True, slots=True)
-class CallLine:
+class CallLine(msgspec.Struct, frozen=True):
     """One entry of a verdict's list: a call, or the name of a set of calls."""
 
     where: str  # file and key, for error texts
@@ -77,8 +76,7 @@ class CallLine:
     set_name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class FileLine:
+class FileLine(msgspec.Struct, frozen=True):
     """One file rule before its variable is known: `{variable}` + `rest`, or `rest` alone."""
 
     where: str
@@ -88,8 +86,7 @@ class FileLine:
     remote_type: str | None  # None: of every remote type
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Everything that one file says from one level on."""
 
     where: str
@@ -98,11 +95,10 @@ class Place:
     calls: tuple[CallLine, ...] = ()
     files: tuple[FileLine, ...] = ()
     namespaces: tuple[str, ...] | None = None
-    choices: Mapping[str, str | bool] = field(default_factory=dict)
+    choices: Mapping[str, str | bool] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class PolicySource:
+class PolicySource(msgspec.Struct, frozen=True):
     """One policy file as it stands."""
 
     name: str
@@ -139,6 +135,8 @@ def parse_sets(name: str, text: str) -> dict[str, tuple[Call, ...]]:
 
 
 def _toml(name: str, text: str) -> dict[str, Any]:
+    import tomllib
+
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

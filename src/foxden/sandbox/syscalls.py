@@ -17,11 +17,12 @@ high half never changes a verdict.  Pointers, sizes and longs (marked `*` below)
 
 from __future__ import annotations
 
-import difflib
 import enum
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from typing import ClassVar
+
+import msgspec
 
 from foxden.errors import PolicyError
 from foxden.sandbox.constants import ERRNOS, NAMES, value_of
@@ -75,8 +76,21 @@ unshare(flags)
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Argument:
+class Said(msgspec.Struct, frozen=True):
+    """Base of what a policy says.  Its last fields tell where it says so: what says the same elsewhere is equal."""
+
+    telling: ClassVar[int] = 1  # how many they are
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return msgspec.structs.astuple(self)[: -self.telling] == msgspec.structs.astuple(other)[: -self.telling]
+
+    def __hash__(self) -> int:
+        return hash(msgspec.structs.astuple(self)[: -self.telling])
+
+
+class Argument(msgspec.Struct, frozen=True):
     """Where an argument is, and how much of it the kernel reads."""
 
     index: int
@@ -106,8 +120,7 @@ class Action(enum.IntEnum):
     KILL = 3  # the whole process dies by SIGSYS
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     action: Action
     errno: int = 0
 
@@ -125,8 +138,7 @@ NOT_IMPLEMENTED = Verdict(Action.ERRNO, ERRNOS["ENOSYS"])  # numbers that no tab
 Bits = tuple[str | int, ...]  # constants or'ed together, by name or number
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(msgspec.Struct, frozen=True):
     """`(argument & mask) is one of values`, or is not, as `equal` says."""
 
     argument: Argument
@@ -136,17 +148,18 @@ class Condition:
     equal: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Said, frozen=True):
     """A system call, with the conditions that must all hold; none: every call of it."""
 
     name: str
     conditions: tuple[Condition, ...] = ()
-    text: str = field(default="", compare=False, repr=False)  # as the policy writes it
+    text: str = ""  # as the policy writes it
 
 
 def policy_error(where: str, expected: str, got: object, known: Iterable[str] = ()) -> PolicyError:
     """Say what was expected, what was got and where; the hint is the nearest of `known`."""
+    import difflib
+
     near = difflib.get_close_matches(str(got), sorted(known), n=1)
     hint = f"did you mean {near[0]!r}?" if near else ""
     return PolicyError(f"{where}: expected {expected}, got {got!r}", hint=hint)

@@ -8,7 +8,7 @@ process_mitigations.cc, from which the levels' names come.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 # Well-known SIDs by the names that tables here use.  Without a fixed one: those of a user and of a session.
 SIDS: dict[str, str] = {
@@ -35,8 +35,7 @@ INTEGRITY: dict[str, tuple[int, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(msgspec.Struct, frozen=True):
     """What CreateRestrictedToken is given.  Groups not in `keep` are for denying only (SidsToDisable)."""
 
     keep: tuple[str, ...]
@@ -73,8 +72,7 @@ LIMITS: dict[str, int] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """What SetInformationJobObject is given.  `limits` empty: there is no job."""
 
     limits: tuple[str, ...] = ()
@@ -100,8 +98,7 @@ JOBS: dict[str, Job] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Creation:
+class Creation(msgspec.Struct, frozen=True):
     """A bit of PROC_THREAD_ATTRIBUTE_MITIGATION_POLICY, set before the process has run.  0: none of its own."""
 
     flag: str
@@ -130,8 +127,7 @@ CREATION: dict[str, Creation] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Delayed:
+class Delayed(msgspec.Struct, frozen=True):
     """A call that the process itself makes once it has loaded what it needs, before it sees any input."""
 
     call: str

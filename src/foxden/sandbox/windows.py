@@ -8,8 +8,9 @@ Source: MozillaWiki Security/Sandbox, "Windows"; MSDN "How AccessCheck works", "
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from foxden.sandbox import win32
 from foxden.sandbox.acts import ON_PATHS, Act, Decision, Operation, Outcome
@@ -51,14 +52,12 @@ _KEYS = (*_CHOICES, *_LISTS, "files")
 _WRITES = (Operation.WRITE, Operation.CREATE)
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True):
     value: str | bool
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """How Windows protects a folder and what is in it."""
 
     path: str
@@ -67,17 +66,16 @@ class Place:
     label: str
 
 
-@dataclass(frozen=True, slots=True)
-class WindowsPolicy:
+class WindowsPolicy(msgspec.Struct, frozen=True):
     """What one child would get on Windows.  A setting that its table does not speak of is absent."""
 
     name: str
     level: int
     max_level: int
     remote_type: str | None = None
-    settings: Mapping[str, Setting] = field(default_factory=dict)
-    mitigations: Mapping[str, Origin] = field(default_factory=dict)
-    delayed_mitigations: Mapping[str, Origin] = field(default_factory=dict)
+    settings: Mapping[str, Setting] = msgspec.field(default_factory=dict)
+    mitigations: Mapping[str, Origin] = msgspec.field(default_factory=dict)
+    delayed_mitigations: Mapping[str, Origin] = msgspec.field(default_factory=dict)
     files: tuple[Rule, ...] = ()  # what the parent opens for it, whatever its token says
     places: tuple[Place, ...] = ()
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 from tests.unit.sandbox.support import args_of, committed, read, resolved
 
 from foxden.model.preferences import PreferenceError

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
 
+import msgspec
 import pytest
 
 from foxden.model.records import Act, Violation
@@ -70,7 +70,7 @@ def test_what_was_refused_is_granted_when_the_policy_is_used() -> None:
     before = resolve(load("plugin", read_policy), level=1, remote_type=None, variables={})
     _, grants = learnt(acts, disk)
     rules = [FileRule(AbsPath(path), access) for path, access in file_rules(grants)]
-    after = dataclasses.replace(before, files=PathRules.of([*before.files.rules(), *rules]))
+    after = msgspec.structs.replace(before, files=PathRules.of([*before.files.rules(), *rules]))
     for resolved, allowed in ((before, False), (after, True)):
         judge = Explainer(resolved, Hints("plugin", read_policy), arch="x86_64")
         for act in acts:

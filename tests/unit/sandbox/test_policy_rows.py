@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-
+import msgspec
 import pytest
 from tests.unit.sandbox.support import NAMES, committed, read, texts
 
@@ -57,7 +56,7 @@ def test_rule_that_no_line_explains_comes_from_a_preference() -> None:
     loaded = policy.load("x", TEXTS)
     resolved = policy.resolve(loaded, level=1, remote_type=None, variables=VARIABLES)
     more = PathRules.of([*resolved.files.rules(), FileRule(AbsPath("/extra"), Access.READ)])
-    found = rows_of(loaded, dataclasses.replace(resolved, files=more), TEXTS, VARIABLES)
+    found = rows_of(loaded, msgspec.structs.replace(resolved, files=more), TEXTS, VARIABLES)
     assert [row.origin.where for row in found.files if row.path == "/extra"] == ["a preference"]
 
 

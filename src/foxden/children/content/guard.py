@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+import msgspec
 
 # Browsers stop nesting, too: Chromium at 512 elements, Firefox shows nothing below 200.
 MAX_DEPTH = 512
@@ -79,8 +80,7 @@ _CLOSED_IF_LAST: dict[str, frozenset[str]] = {
 }
 
 
-@dataclass
-class Tamed:
+class Tamed(msgspec.Struct):
     """Markup that can be parsed, and the names of what was cut from it."""
 
     text: str
@@ -139,21 +139,20 @@ def _is_tidy(text: str) -> bool:
     return roots <= _MAX_ROOT_TAGS
 
 
-@dataclass(slots=True)
-class _Scan:
+class _Scan(msgspec.Struct):
     """A rough likeness of the parser's stack of open elements and its list of formatting elements.
 
     Where it cannot be sure it takes elements to be open still: then a page loses nesting it could have kept.
     """
 
     text: str
-    cut: list[str] = field(default_factory=list)
-    _kept: list[str] = field(default_factory=list)  # what comes before `_position`, once anything was left out
+    cut: list[str] = msgspec.field(default_factory=list)
+    _kept: list[str] = msgspec.field(default_factory=list)  # what comes before `_position`, once anything was left out
     _position: int = 0
-    _stack: list[str] = field(default_factory=list)  # names, outermost first
-    _hidden: list[str] = field(default_factory=list)  # of elements inside those, whose start tags were left out
-    _formatting: list[tuple[str, str]] = field(default_factory=list)  # (name, attributes); ("", "") is a marker
-    _lost: list[str] = field(default_factory=list)  # formatting that another's end closed, innermost first
+    _stack: list[str] = msgspec.field(default_factory=list)  # names, outermost first
+    _hidden: list[str] = msgspec.field(default_factory=list)  # of elements inside those, whose start tags were left out
+    _formatting: list[tuple[str, str]] = msgspec.field(default_factory=list)  # (name, attributes); ("", "") is a marker
+    _lost: list[str] = msgspec.field(default_factory=list)  # formatting that another's end closed, innermost first
     _nodes: int = 0
     _roots: int = 0
 

@@ -8,7 +8,8 @@ Source: WHATWG MIME Sniffing, "Parsing a MIME type" and "Determining the compute
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 SNIFF_BYTES = 1445  # the resource header of the standard
 
@@ -32,8 +33,7 @@ _APACHE_DEFAULTS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class MediaType:
+class MediaType(msgspec.Struct, frozen=True):
     """A parsed media type.  `type`, `subtype` and parameter names are lower-case."""
 
     type: str

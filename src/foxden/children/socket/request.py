@@ -8,8 +8,9 @@ Source: RFC 9110 (methods, Host), RFC 9112 (framing); WHATWG Fetch "forbidden me
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 from foxden.model.addresses import canonical_host, parse_host
 from foxden.model.ports import DEFAULT_PORTS, is_bad_port
@@ -24,8 +25,7 @@ class RequestRefused(Exception):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """Where a URL leads."""
 
     scheme: str
@@ -45,8 +45,7 @@ class Target:
         return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     target: Target
     method: str
     headers: list[bytes]  # lines in libcurl's notation: `Name: value`, `Name;` for an empty value, `Name:` for none

@@ -14,7 +14,8 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 Answer = tuple[str, ...]  # empty: there is no such host
 OnDone = Callable[[Answer], None]
@@ -36,12 +37,11 @@ def query_system(host: str) -> Answer:
     return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-@dataclass(slots=True, eq=False)
-class _Running:
+class _Running(msgspec.Struct, eq=False):
     """One question that is queued, or that a thread is asking."""
 
     host: str
-    waiters: list[Lookup] = field(default_factory=list)
+    waiters: list[Lookup] = msgspec.field(default_factory=list)
     started: bool = False
 
 
