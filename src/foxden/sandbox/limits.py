@@ -54,14 +54,24 @@ def _set(limit: Limit) -> None:
     resource.setrlimit(number, (value, value))
 
 
+_OOM_SCORE = "/proc/self/oom_score_adj"
+
+
 def raise_oom_score(score: int) -> None:
     """Make the kernel prefer this process when memory runs out; it can be raised by anyone and never lowered."""
-    with open("/proc/self/oom_score_adj", "rb") as file:
-        if int(file.read()) >= score:
-            return  # as within another sandbox, which lets nobody write there
-    fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+    if _oom_score() >= score:
+        return  # as within another sandbox, which lets nobody write there
+    fd = os.open(_OOM_SCORE, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, str(score).encode())
+    finally:
+        os.close(fd)
+
+
+def _oom_score() -> int:
+    fd = os.open(_OOM_SCORE, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return int(os.read(fd, 16))
     finally:
         os.close(fd)
 

@@ -174,7 +174,11 @@ def set_mount_attributes(dirfd: int, path: bytes, flags: int, attributes: int) -
     syscall("mount_setattr", dirfd, path, flags, request, len(request))
 
 
+_NAME_MAX = 15  # bytes: what ps and /proc/<pid>/comm show
+_name = ctypes.create_string_buffer(_NAME_MAX + 1)  # made here: in a child the type of such a buffer would be made anew
+
+
 def set_process_name(name: str) -> None:
     """At most 15 bytes are shown by ps and /proc/<pid>/comm."""
-    buffer = ctypes.create_string_buffer(name.encode()[:15])
-    _libc.prctl(PR_SET_NAME, ctypes.addressof(buffer), 0, 0, 0)
+    _name.value = name.encode()[:_NAME_MAX]
+    _libc.prctl(PR_SET_NAME, ctypes.addressof(_name), 0, 0, 0)

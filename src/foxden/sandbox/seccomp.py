@@ -16,7 +16,7 @@ _FLAG_TSYNC, _FLAG_SPEC_ALLOW, _FLAG_NEW_LISTENER, _FLAG_WAIT_KILLABLE = 1, 4, 8
 
 
 class _Program(ctypes.Structure):
-    _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p)]
+    _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p)]
 
 
 def load(program: bytes, *, all_threads: bool = False, spec_allow: bool = False) -> None:
@@ -56,10 +56,8 @@ def _set_filter(program: bytes, flags: int, spec_allow: bool) -> int:
 
 
 def _set_plainly(program: bytes, flags: int) -> int:
-    buffer = ctypes.create_string_buffer(program, len(program))
-    header = _Program(len(program) // 8, ctypes.addressof(buffer))
-    pointer = ctypes.cast(ctypes.pointer(header), ctypes.c_void_p).value or 0
-    return linux.syscall("seccomp", _SET_MODE_FILTER, flags, pointer)
+    header = _Program(len(program) // 8, program)  # the kernel copies it, NULs and all
+    return linux.syscall("seccomp", _SET_MODE_FILTER, flags, ctypes.addressof(header))
 
 
 _INSTRUCTION, _RET_K, _RET_TRAP, _RET_ERRNO = struct.Struct("<HBBI"), 0x06, 0x0003_0000, 0x0005_0000
