@@ -211,3 +211,25 @@ def test_programs_leave_nothing_in_the_den(den: Den) -> None:
     time.sleep(0.5)
     kept = [record for record in den.processes() if record.process_type == "plugin"]
     assert len(kept) <= 2, "those that wait for the next program"
+
+
+@pytest.mark.needs("userns", "landlock", "seccomp")
+@pytest.mark.parametrize("accepted", [(), ("landlock",)])
+def test_program_that_waits_for_its_sandbox_runs_only_in_a_whole_one(
+    accepted: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told what to execute together with its sandbox, and is the first to know whether that is whole."""
+    monkeypatch.setenv("FOXDEN_TEST_LANDLOCK_ABI", "3")
+    made = tmp_path / "made"
+    with Den(allow_partial=accepted) as den:
+        programs, begun = den._runtime.programs, den._runtime.processes._begun
+        dens.on_loop(den, programs.keep_ready)
+        dens.wait_until(lambda: bool(begun["plugin"]) and all(task.done() for _, task in begun["plugin"]), "one begun")
+        waiting = {task.result().pid for _, task in begun["plugin"]}
+        if accepted:
+            sh(den, f"touch {made}", write=[tmp_path]).check_returncode()
+        else:
+            with pytest.raises(foxden.SandboxUnavailable, match="landlock"):
+                sh(den, f"touch {made}", write=[tmp_path])
+        dens.wait_until(lambda: any(map(dens.has_ended, waiting)), "the end of the one that was taken")
+    assert made.exists() == bool(accepted)

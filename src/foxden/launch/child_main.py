@@ -63,6 +63,7 @@ class ChildContext:
         self.pipe: BlockingPipe | None = None
         self.child_id = 0
         self._begun: enforce.Begun | None = None
+        self.enforcement = Enforcement()
         self.process_type = ""
         self.remote_type = ""
 
@@ -100,7 +101,7 @@ class ChildContext:
             root.send(PChildProcess.LaunchFailed(step=error.step, errno=error.errno, reason=error.reason[:1024]))
             self.exit(EXIT_FAILED)
         tempfile.tempdir = message.temporary or None
-        self.child_id = message.child_id
+        self.child_id, self.enforcement = message.child_id, applied.enforcement
         self.process_type, self.remote_type = message.process_type, message.remote_type
         listener = Listener(applied.listener) if applied.listener >= 0 else None
         reader = StackPipe(stacks[0]) if stacks else None

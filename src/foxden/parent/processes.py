@@ -40,6 +40,9 @@ _READY_TIMEOUT_S = 20.0
 _TOLD_WITHIN_S = 5.0
 
 
+ThenTell = Callable[[ChildHost], object]
+
+
 class ProcessManager:
     """The children of one den."""
 
@@ -59,6 +62,11 @@ class ProcessManager:
 
     def hosts(self) -> list[ChildHost]:
         return [host for host in self._hosts.values() if host.alive]
+
+    @property
+    def accepted(self) -> frozenset[Layer]:
+        """Layers whose loss the caller accepts."""
+        return self._accepted
 
     def host(self, child_id: int) -> ChildHost | None:
         """One that lives, or has just ended: the broker may still be telling of it."""
@@ -85,18 +93,21 @@ class ProcessManager:
         judge: bool = True,
         plan: SandboxPlan | None = None,
         on_listener: OnListener | None = None,
+        then: ThenTell = lambda host: None,
     ) -> ChildHost:
         """Start a child of this type.  `judge=False`: only to look at what it got; it is never given work.
 
         `plan`, `on_listener`: of a child that has another than its type's, and another who has its calls answered.
         It may have been forked beforehand, with a root of its own: `host.root`.
+        `then`: called once the child can be told what to do when its sandbox is on; again, with another, if that one
+        ends before it is ready.
         Raises SandboxUnavailable, LaunchFailed.
         """
         row = BY_NAME[type_name]
         plan = plan or self._plans.plan(row, remote_type)
         on_listener = on_listener or self.on_listener
         kept = self._take_begun(type_name, plan)
-        if kept is not None and await self._finish(kept, plan, name, on_listener):
+        if kept is not None and await self._finish(kept, plan, name, on_listener, then):
             return kept
         host = self._make_host(row, remote_type, root, plan)
         host.name, host.on_listener = name, on_listener
@@ -108,12 +119,16 @@ class ProcessManager:
         enforcement = await host.wait_ready(_READY_TIMEOUT_S)
         if judge:
             self._judge(host, enforcement)
+        _tell_what_to_do(host, then)
         return host
 
-    async def _finish(self, host: ChildHost, plan: SandboxPlan, name: str, on_listener: OnListener) -> bool:
+    async def _finish(
+        self, host: ChildHost, plan: SandboxPlan, name: str, on_listener: OnListener, then: ThenTell
+    ) -> bool:
         """Make a child that was begun what it is to be.  False: it ended instead; a fresh one will say why."""
         host.name, host.on_listener = name, on_listener
         host.root.send(self._launch_message(host, plan, namespaces_given=True))
+        _tell_what_to_do(host, then)
         try:
             enforcement = await host.wait_ready(_READY_TIMEOUT_S)
         except LaunchFailed:
@@ -345,6 +360,14 @@ def _record(host: ChildHost) -> ProcessRecord:
 
 
 _LOST_WITHOUT_NAMESPACES = frozenset({Layer.NAMESPACES, Layer.ROOT})
+
+
+def _tell_what_to_do(host: ChildHost, then: ThenTell) -> None:
+    try:
+        then(host)
+    except BaseException:
+        host.kill("it could not be told what to do")
+        raise
 
 
 def _not_accepted(error: SandboxUnavailable, accepted: frozenset[Layer]) -> SandboxUnavailable:

@@ -100,6 +100,13 @@ class Begun(NamedTuple):
     stdout: int
     stderr: int
 
+    def let_go(self) -> None:
+        """There is no such program."""
+        self.control.close()
+        for fd in (self.pidfd, self.stdin, self.stdout, self.stderr):
+            if fd >= 0:
+                os.close(fd)
+
 
 class Programs:
     """What runs programs, on the den's loop."""
@@ -119,15 +126,17 @@ class Programs:
             base, request.grants, request.arguments, cwd=request.cwd, designate=request.designate
         )
         self._brokers.start()
-        host = await self._processes.launch(
-            "plugin", ProgramParent(), name=os.path.basename(request.arguments[0])[:64], plan=plan.sandbox,
-            on_listener=lambda host, listener, stacks: self._serve(host, listener, stacks, plan, request.explain),
-        )  # fmt: skip
+        begun: list[Begun] = []
         try:
-            return self._start(host, request)
-        except BaseException:
-            host.kill("its program could not be started")
-            raise
+            await self._processes.launch(
+                "plugin", ProgramParent(), name=os.path.basename(request.arguments[0])[:64], plan=plan.sandbox,
+                on_listener=lambda host, listener, stacks: self._serve(host, listener, stacks, plan, request.explain),
+                then=lambda host: begun.append(self._start(host, request)),
+            )  # fmt: skip
+            return begun.pop()
+        finally:
+            for other in begun:
+                other.let_go()
 
     def bare_plan(self) -> SandboxPlan:
         """What every program gets, before anything is granted to it."""
@@ -187,6 +196,7 @@ class Programs:
                 environment=_joined([name + b"=" + value for name, value in environment.items()]),
                 cwd=os.fsencode(program_view.standing_in(request.cwd)),
                 stdin=Stream(stdin_read), stdout=Stream(stdout_write), stderr=Stream(stderr_write),
+                accepted=tuple(layer.value for layer in self._processes.accepted),
             )
         )  # fmt: skip
         return Begun(host, ours, host.dup_pidfd(), stdin_write, stdout_read, stderr_read)

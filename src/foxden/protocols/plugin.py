@@ -10,7 +10,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from foxden.ipc.fields import Endpoint, Payload, Stream
+from foxden.ipc.fields import Endpoint, Name, Payload, Stream
 from foxden.ipc.schema import ToChild
 from foxden.protocols.process import PChildProcess
 
@@ -21,7 +21,8 @@ class PPlugin(PChildProcess, number=17, ends=("default", "plugin")):
     """One program and all that it starts."""
 
     class Start(ToChild, once=True):
-        """Execute it.  From here on nothing is read from this pipe: its end ends the program."""
+        """Execute it, if your sandbox has all that is asked.  From here on nothing is read from this pipe: its end ends
+        the program."""
 
         control: Endpoint  # launch/control
         arguments: Payload  # each followed by NUL
@@ -30,3 +31,4 @@ class PPlugin(PChildProcess, number=17, ends=("default", "plugin")):
         stdin: Stream
         stdout: Stream
         stderr: Stream
+        accepted: Annotated[tuple[Name, ...], Meta(max_length=16)] = ()  # layers that may be missing

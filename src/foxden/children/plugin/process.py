@@ -1,7 +1,7 @@
 """The plugin process: its sandbox is on, now it becomes the init of one program.
 
 Runs in: a child of the plugin fork server.  Trusts: the parent.
-Flow: Launch → Ready → PPlugin.Start → launch/program.serve, to the program's end.
+Flow: Launch → Ready → PPlugin.Start (it may wait there already) → launch/program.serve, to the program's end.
 Source: protocols/plugin; architecture.md "Plugin (NPAPI's place)".
 """
 
@@ -13,6 +13,7 @@ from foxden.ipc.memory import read_payload
 from foxden.ipc.schema import Side
 from foxden.launch import program
 from foxden.launch.child_main import ChildActor, ChildContext
+from foxden.model.enforcement import Layer, missing_layers
 from foxden.protocols.plugin import PPlugin
 
 
@@ -20,6 +21,8 @@ class PluginChild(ChildActor, protocol=PPlugin, side=Side.CHILD):
     """Root actor, until there is a program to serve."""
 
     def recv_start(self, message: PPlugin.Start) -> None:
+        if missing_layers(self.process.enforcement, tuple(map(Layer, message.accepted))):
+            return  # the parent has heard the same: it ends this process, and says why
         control = socket.socket(fileno=message.control.detach())
         control.setblocking(True)
         streams = (message.stdin.detach(), message.stdout.detach(), message.stderr.detach())
