@@ -339,12 +339,24 @@ def make_den(environment: dict[str, str] | None = None, **options: Any) -> Den:
     return den
 
 
+_shared: list[None] = []  # one for each that is open
+
+
 @contextlib.contextmanager
 def shared_den(environment: dict[str, str] | None = None, **options: Any) -> Iterator[Den]:
-    """A den for many tests, whose `leaks_ok` is made good here: when it is closed, nothing of it is left."""
+    """A den for many tests, whose `leaks_ok` is made good here: when it is closed, nothing of it is left.
+
+    Of dens that are open beside each other the last to close looks: each may start a server at any time.
+    """
     before = leaks.snapshot()
-    with make_den(environment, **options) as den:
-        yield den
+    _shared.append(None)
+    try:
+        with make_den(environment, **options) as den:
+            yield den
+    finally:
+        _shared.pop()
+    if _shared:
+        return
     leaked = leaks.leaked_since(before)
     assert not leaked.children, leaked.describe()
     assert not [target for _, target in leaked.descriptors if "socket:" in target or "pidfd" in target]
