@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.figures import Figure, median
-from bench.parts import make_runtime
+from bench.parts import make_runtime, without_native
 from foxden import native
 from foxden.ipc.fields import Listener, StackPipe
 from foxden.launch.child_main import STACK_SIGNAL
@@ -27,7 +27,6 @@ from foxden.sandbox.filter import verdicts
 from foxden.sandbox.paths import AbsPath, Access, FileRule
 from foxden.sandbox.policy import load, resolve
 
-_SWITCH = "FOXDEN_NO_NATIVE"
 _OPENS = 3000
 _REFUSALS = 150  # of different paths, fewer than are told at once: each is told with its stack
 _POLICY = '[syscalls]\ndefault = "allow"\nnotify.EACCES = ["open", "openat"]\n[[level]]\nfrom = 1\n'
@@ -157,15 +156,8 @@ async def measure() -> list[Figure]:
     figures = []
     if native.load() is not None:
         figures += await _measure_one_way(_WITH)
-    before = os.environ.get(_SWITCH)
-    os.environ[_SWITCH] = "1"
-    try:
+    with without_native():
         figures += await _measure_one_way(_WITHOUT)
-    finally:
-        if before is None:
-            del os.environ[_SWITCH]
-        else:
-            os.environ[_SWITCH] = before
     return figures
 
 

@@ -19,7 +19,22 @@ BWRAP = (
     "--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
     "--symlink", "usr/bin", "/bin", "--proc", "/proc", "--dev", "/dev",
 )  # fmt: skip
+_SWITCH = "FOXDEN_NO_NATIVE"
 SYSTEM_PYTHON = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
+
+
+@contextmanager
+def without_native() -> Iterator[None]:
+    """What is made meanwhile does without the extension in C."""
+    before = os.environ.get(_SWITCH)
+    os.environ[_SWITCH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_SWITCH]
+        else:
+            os.environ[_SWITCH] = before
 
 
 def make_runtime(prefs: dict[str, object] | None = None, accept: tuple[Layer, ...] = ()) -> Runtime:

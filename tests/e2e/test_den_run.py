@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from tests.support import den as dens
+from tests.support import leaks
 
 import foxden
 from foxden import Den
+from foxden.ipc.fields import Stream
+from foxden.parent import programs
 from foxden.parent.programs import Done
 
 pytestmark = [
@@ -233,3 +238,30 @@ def test_program_that_waits_for_its_sandbox_runs_only_in_a_whole_one(
                 sh(den, f"touch {made}", write=[tmp_path])
         dens.wait_until(lambda: any(map(dens.has_ended, waiting)), "the end of the one that was taken")
     assert made.exists() == bool(accepted)
+
+
+def test_program_that_could_not_be_told_what_to_do_leaves_nothing_open(
+    den: Den, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pipes() -> set[str]:
+        return {target for _, target in leaks.snapshot().descriptors if target.startswith("pipe:")}
+
+    def no_more() -> NoReturn:
+        raise OSError(errno.EMFILE, "no descriptor is left")
+
+    real, calls = programs._pipe, []
+
+    def first_only() -> tuple[Stream, Stream]:
+        calls.append(1)
+        return real() if len(calls) % 3 == 1 else no_more()
+
+    sh(den, "true").check_returncode()
+    before = pipes()
+    with monkeypatch.context() as patch:
+        patch.setattr(programs, "_pipe", first_only)
+        for _ in range(5):
+            with pytest.raises(OSError, match="no descriptor is left"):
+                sh(den, "true")
+    assert len(calls) >= 5
+    dens.wait_until(lambda: not pipes() - before, "every pipe closed")
+    sh(den, "true").check_returncode()

@@ -17,9 +17,9 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, NamedTuple
 
 from foxden.errors import FoxdenError, LoadError
-from foxden.ipc.fields import Endpoint, Listener, Payload, StackPipe, Stream
+from foxden.ipc.fields import Listener, Payload, StackPipe, Stream
 from foxden.ipc.memory import make_payload
-from foxden.ipc.pipe import make_pair
+from foxden.ipc.pipe import bind_endpoint, make_endpoints
 from foxden.ipc.schema import Side
 from foxden.launch import program_view
 from foxden.launch.supervise import Capture, Feed, Outcome, Supervisor, limits_of
@@ -183,23 +183,27 @@ class Programs:
             event.set()
 
     def _start(self, host: ChildHost, request: Request) -> Begun:
-        ours, theirs = make_pair()
-        stdin_read, stdin_write = os.pipe2(os.O_CLOEXEC) if request.stdin is not None else (_nothing(), -1)
-        stdout_read, stdout_write = os.pipe2(os.O_CLOEXEC)
-        stderr_read, stderr_write = os.pipe2(os.O_CLOEXEC)
+        """What is opened here and not given away is closed by the end of this, however that comes."""
+        ours, theirs = make_endpoints()
+        stdin, feed = _pipe() if request.stdin is not None else (_nothing(), Stream())
+        (stdout_read, stdout), (stderr_read, stderr) = _pipe(), _pipe()
         home = program_view.caller().home
         environment = program_view.environment_for(request.grants, home, request.environment)
         host.root.send(
             PPlugin.Start(
-                control=Endpoint(theirs.detach()),
+                control=theirs,
                 arguments=_joined([os.fsencode(argument) for argument in request.arguments]),
                 environment=_joined([name + b"=" + value for name, value in environment.items()]),
                 cwd=os.fsencode(program_view.standing_in(request.cwd)),
-                stdin=Stream(stdin_read), stdout=Stream(stdout_write), stderr=Stream(stderr_write),
+                stdin=stdin, stdout=stdout, stderr=stderr,
                 accepted=tuple(layer.value for layer in self._processes.accepted),
             )
         )  # fmt: skip
-        return Begun(host, ours, host.dup_pidfd(), stdin_write, stdout_read, stderr_read)
+        pidfd = host.dup_pidfd()
+        return Begun(
+            host, bind_endpoint(ours), pidfd,
+            feed.detach() if feed.held else -1, stdout_read.detach(), stderr_read.detach(),
+        )  # fmt: skip
 
     async def finish(self, host: ChildHost) -> tuple[tuple[Violation, ...], tuple[Act, ...]]:
         """After its end: what was refused to it, and with `explain` all it asked for."""
@@ -221,8 +225,14 @@ class Programs:
         self._denials.limit(host, limit, rule=f"ended {words}", hint=f"{limit.replace('-', '_')}= gives it more")
 
 
-def _nothing() -> int:
-    return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+def _nothing() -> Stream:
+    return Stream(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+
+
+def _pipe() -> tuple[Stream, Stream]:
+    """(the end to read from, the end to write to)."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    return Stream(reader), Stream(writer)
 
 
 def _joined(items: list[bytes]) -> Payload:
