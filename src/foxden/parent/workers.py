@@ -253,10 +253,7 @@ class Pool:
         with self._lock:
             worker.dead = True
             if self._has(worker, call):
-                if self._busy.get(worker) is call:
-                    del self._busy[worker]
-                else:
-                    del self._behind[worker]
+                del (self._busy if self._busy.get(worker) is call else self._behind)[worker]
                 call.worker = None
                 self._queue.appendleft(call)
                 self._start_if_needed()
@@ -351,6 +348,10 @@ class Pool:
     def _has(self, worker: Worker, call: Call) -> bool:
         return self._busy.get(worker) is call or self._behind.get(worker) is call
 
+    def _hears(self, worker: Worker) -> bool:
+        """Is its socket open?  Once it is not, its number may be another worker's."""
+        return self._by_fd.get(worker.fd) is worker
+
     def _arm_all(self) -> None:
         """With the lock held."""
         for worker in self._busy:
@@ -359,7 +360,7 @@ class Pool:
 
     def _listen(self, worker: Worker, yes: bool) -> None:
         """With the lock held."""
-        if worker.fd in self._by_fd:
+        if self._hears(worker):
             worker.armed = yes
             self._epoll.modify(worker.fd, select.EPOLLIN if yes else 0)
 
@@ -370,7 +371,7 @@ class Pool:
         for worker in unwatched:
             if worker.turn.acquire(blocking=False):
                 try:
-                    if worker.fd in self._by_fd and worker.poll.poll(0):
+                    if self._hears(worker) and worker.poll.poll(0):
                         self._receive(worker)
                 finally:
                     worker.turn.release()
@@ -385,9 +386,9 @@ class Pool:
                 with self._lock:
                     self._listen(worker, False)
             until = FOREVER if timeout is None else time.monotonic() + timeout
-            if awake.soon(worker.poll):
+            if self._hears(worker) and awake.soon(worker.poll):
                 self._receive(worker)
-            while self._has(worker, call) and worker.fd in self._by_fd:
+            while self._has(worker, call) and self._hears(worker):
                 if timeout is None:
                     self._receive(worker, 0)
                 elif (left := until - time.monotonic()) <= 0:
@@ -470,7 +471,8 @@ class Pool:
     def _forget(self, worker: Worker) -> None:
         """Hear nothing more from it, with its turn held."""
         with self._lock:  # or its descriptor could be asked about, by who has just found it in `_by_fd`
-            if self._by_fd.pop(worker.fd, None) is not None:
+            if self._hears(worker):
+                del self._by_fd[worker.fd]
                 self._epoll.unregister(worker.fd)
                 worker.close()
 
