@@ -37,6 +37,8 @@ _LIBRARY_FOLDERS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
 # Stands for each child's own directory for temporary files, in rules that all children of a type share.
 _TEMPORARY = "/.foxden-tmp"
 
+_Split = tuple[tuple[FileRule, ...], tuple[FileRule, ...]]  # rules that all children share, those of the child's own
+
 
 class Plans:
     """All plans of one den, made when first asked for."""
@@ -46,6 +48,7 @@ class Plans:
         self._variables = _variables(prefs, profile)
         self._resolved: dict[tuple[str, int, str | None], ResolvedPolicy] = {}
         self._plans: dict[tuple[str, int, str | None], SandboxPlan] = {}
+        self._split: dict[tuple[str, int, str | None], _Split] = {}
         self._errnos: dict[tuple[str, int, str | None], Mapping[int, int]] = {}
 
     def resolved(self, row: ProcessType, remote_type: RemoteType | None) -> ResolvedPolicy:
@@ -88,17 +91,20 @@ class Plans:
 
     def rules(self, row: ProcessType, remote_type: RemoteType | None, temporary: str) -> tuple[FileRule, ...]:
         """File rules of one child.  `temporary`: its own directory, or empty."""
-        return self.rules_of(self.resolved(row, remote_type), temporary)
+        return _with_temporary(*self._file_rules(row, remote_type), temporary)
 
     def rules_of(self, resolved: ResolvedPolicy, temporary: str) -> tuple[FileRule, ...]:
         """The same of a policy that a caller's grants were added to."""
-        rules = resolved.files.rules()
-        own = [rule for rule in rules if rule.path.startswith(_TEMPORARY)]
-        kept = tuple(rule for rule in rules if rule not in own)
-        return kept + tuple(rule._replace(path=AbsPath(temporary)) for rule in own if temporary)
+        return _with_temporary(*_split(resolved), temporary)
 
     def has_temporary(self, row: ProcessType, remote_type: RemoteType | None) -> bool:
-        return any(rule.path.startswith(_TEMPORARY) for rule in self.resolved(row, remote_type).files.rules())
+        return bool(self._file_rules(row, remote_type)[1])
+
+    def _file_rules(self, row: ProcessType, remote_type: RemoteType | None) -> _Split:
+        key = self._key(row, remote_type)
+        if key not in self._split:
+            self._split[key] = _split(self.resolved(row, remote_type))
+        return self._split[key]
 
     def warnings(self) -> list[str]:
         """What the user's own additions open, one line each, loud enough to be seen."""
@@ -146,6 +152,16 @@ def _lock_plan(policy_name: str, *, listener: bool = False) -> SandboxPlan:
     resolved = resolve(load(policy_name, read_policy), level=1, remote_type=None, variables={})
     plan = build_plan(resolved, arch=platform.machine(), listener=listener)
     return msgspec.structs.replace(plan, limits=(), namespaces=0, spec_allow=Prefs().spec_allow())
+
+
+def _split(resolved: ResolvedPolicy) -> _Split:
+    rules = resolved.files.rules()
+    own = tuple(rule for rule in rules if rule.path.startswith(_TEMPORARY))
+    return tuple(rule for rule in rules if rule not in own), own
+
+
+def _with_temporary(kept: tuple[FileRule, ...], own: tuple[FileRule, ...], temporary: str) -> tuple[FileRule, ...]:
+    return kept + tuple(rule._replace(path=AbsPath(temporary)) for rule in own if temporary)
 
 
 def _notified(entry: Entry) -> int:
