@@ -17,7 +17,7 @@ from foxden.errors import BadMessage, ChildCrashed, ProtocolMisuse
 from foxden.ipc.actor import Actor, ActorTree, Why
 from foxden.ipc.codec import HEADER_SIZE, KIND_OFFSET, MESSAGE_OFFSET, SERIAL_OFFSET, Kind, describe
 from foxden.ipc.descriptors import close_all
-from foxden.ipc.pipe import PacketBuffer, send_packet
+from foxden.ipc.pipe import PacketBuffer, send_packet_patiently
 from foxden.ipc.schema import Message
 
 Closed = Callable[["BlockingPipe", Why, Exception | None], None]
@@ -37,7 +37,7 @@ class BlockingPipe:
 
     def _send(self, packet: bytes, fds: Sequence[int]) -> None:
         try:
-            send_packet(self.sock, packet, fds)
+            send_packet_patiently(self.sock, packet, fds)
         except (BrokenPipeError, ConnectionResetError):
             pass  # the peer is gone: the reader comes to its last words, and then to the end
         except OSError as error:

@@ -8,8 +8,11 @@ Source: unix(7), cmsg(3): MSG_TRUNC, MSG_CTRUNC, SCM_RIGHTS.
 from __future__ import annotations
 
 import array
+import errno
 import mmap
+import select
 import socket
+import time
 from collections.abc import Sequence
 
 from foxden.errors import BadMessage
@@ -50,6 +53,24 @@ def send_packet(sock: socket.socket, packet: bytes, fds: Sequence[int], flags: i
         sock.sendmsg([packet], [rights], flags | _NO_SIGNAL)
     else:
         sock.send(packet, flags | _NO_SIGNAL)
+
+
+_PATIENCE_S, _PAUSE_MS = 5.0, 10
+
+
+def send_packet_patiently(sock: socket.socket, packet: bytes, fds: Sequence[int]) -> None:
+    """The same, blocking.  The kernel counts the descriptors that all processes of a user have on their way against the
+    limit of the one that sends: where others have too many, wait a while for those to arrive.
+    """
+    until = 0.0
+    while True:
+        try:
+            return send_packet(sock, packet, fds)
+        except OSError as error:
+            until = until or time.monotonic() + _PATIENCE_S
+            if error.errno != errno.ETOOMANYREFS or time.monotonic() > until:
+                raise
+        select.poll().poll(_PAUSE_MS)  # of nothing: a sleep by a call that every child may make
 
 
 class PacketBuffer:

@@ -30,7 +30,7 @@ _WORD = (1 << 64) - 1
 
 
 class Group(enum.IntEnum):
-    """Steps that hold together.  In this order; each but the last two is one of enforce's own, too."""
+    """Steps that are done or not done together, in enforce's order."""
 
     ROOT = 0
     HOST_NAME = 1
