@@ -99,7 +99,7 @@ def on_terminal(*arguments: str) -> tuple[int, str]:
     return process.returncode, seen.decode()
 
 
-def wait_until(is_so: Callable[[], Any], timeout_s: float = 10) -> Any:
+def wait_until(is_so: Callable[[], Any], timeout_s: float = 30) -> Any:
     deadline = time.monotonic() + timeout_s
     while not (found := is_so()):
         assert time.monotonic() < deadline, "it did not come to pass"
