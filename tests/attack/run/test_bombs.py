@@ -61,11 +61,11 @@ def test_fork_bomb_ends_with_its_time_and_the_broker_answers_others(ground: Grou
         time.sleep(1)
         done = ground.run("/bin/sh", "-c", f"echo fine > {ground.rw}/fine && cat {ground.rw}/fine")
         assert done.stdout == "fine\n"
-        said = json.loads(bomb.communicate(timeout=20)[0])
+        said = json.loads(bomb.communicate(timeout=60)[0])
     # By its time; as root, whose tasks the kernel does not count, what counts them from outside may be first.
     ends = {"timeout": 124, "processes": 137} if os.getuid() == 0 else {"timeout": 124}
     assert bomb.returncode == ends.get(said["limit"]), said
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 50
 
 
 ENDS = {  # kind → how it may end: an error that the program sees, or killed by the limit
