@@ -49,7 +49,7 @@ def test_a_function_that_never_returns_is_ended(den: Den, function: Any) -> None
         future, behind = pool.submit(function), pool.submit(boxed.double, 4)
         with pytest.raises(foxden.CallTimeout, match=r"did not return within 0\.3 s") as caught:
             future.result(WAIT_S)
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 3
         assert isinstance(caught.value, TimeoutError)
         assert isinstance(caught.value, foxden.ChildTimeout)
         assert behind.result(WAIT_S) == 8, "what waited behind it is done by the next worker"

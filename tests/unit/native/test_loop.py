@@ -211,7 +211,7 @@ def test_time_is_up_in_the_middle_of_a_flood(folder: Path) -> None:
         child = attached(folder, act, broker)
         started = time.monotonic()
         broker.step(0.1)
-        assert 0.09 <= time.monotonic() - started < 0.9
+        assert 0.09 <= time.monotonic() - started < 0.6
         assert broker._by_id[1].served > 20
         serve(broker, child)
         child.end()
@@ -230,7 +230,7 @@ def test_python_has_its_turn_in_an_endless_flood(folder: Path) -> None:
         child = attached(folder, act, broker)
         started = time.monotonic()
         broker.step()
-        assert 0.9 < time.monotonic() - started < 2.4
+        assert 0.9 < time.monotonic() - started < 2.0
         serve(broker, child)
         child.end()
     finally:
