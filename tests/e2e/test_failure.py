@@ -302,11 +302,38 @@ def test_fork_server_of_the_network_and_its_child_killed(den: Den, pages: Script
     assert den.fetch(f"{pages.url}/").status == 200
 
 
-def test_starter_killed_is_replaced(den: Den, pages: ScriptedServer, tmp_path: Path) -> None:
+def test_parent_that_stays_unlocked_needs_no_starter(den: Den, pages: ScriptedServer, tmp_path: Path) -> None:
     den.open(f"{pages.url}/")
-    kill(*dens.pids(den, "forkserver", "starter"))
     (tmp_path / "file.html").write_text("<title>a file</title>")
     assert den.open(str(tmp_path / "file.html")).title == "a file", "of a family that had no fork server yet"
+    assert dens.pids(den, "forkserver", "starter") == []
+
+
+_STARTER_KILLED = """
+import os, signal, sys, time
+from foxden import Den
+from foxden.errors import LaunchFailed
+with Den(lock_parent=True) as den:
+    assert den.open(sys.argv[1]).title == "a file"
+    (starter,) = [record for record in den.processes() if record.name == "starter"]
+    os.kill(starter.pid, signal.SIGKILL)
+    while any(record.name == "starter" for record in den.processes()):
+        time.sleep(0.01)
+    assert den.open(sys.argv[1]).title == "a file", "what was made before goes on"
+    try:
+        den.run(["/bin/true"])
+    except LaunchFailed as error:
+        print(error, error.hint, sep="; ")
+"""
+
+
+def test_starter_of_a_locked_parent_killed(tmp_path: Path) -> None:
+    (tmp_path / "file.html").write_text("<title>a file</title>")
+    out = dens.run_script(_STARTER_KILLED, str(tmp_path / "file.html"))
+    assert out.strip() == (
+        "the starter process is gone, and this parent is locked: it can start no program; "
+        "close this den and make a new one"
+    )
 
 
 def test_everything_but_the_parent_killed_at_once(den: Den, pages: ScriptedServer) -> None:

@@ -80,7 +80,7 @@ def test_init_that_speaks_otherwise_has_its_program_ended(raw: bytes) -> None:
 
 def test_broker_of_a_command_that_says_what_is_no_record_is_ended() -> None:
     act = Act(1, 2, False, "open", 257, (1, 2, 3), "/x", 1, 13, ("a.py:1 in f",))
-    valid = msgspec.msgpack.encode(tuple(act))
+    valid = msgspec.msgpack.encode(msgspec.structs.astuple(act))
     heard = ended = 0
     for raw in itertools.islice(rubbish(valid), 120):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+
+import msgspec
 
 from foxden.broker.loops import Loop
 from foxden.broker.notify import Listener, Notification
@@ -23,7 +24,7 @@ RuleList = tuple[tuple[str, int], ...]
 ProtectedList = tuple[tuple[str, tuple[str, ...]], ...]
 
 
-class StackWait(NamedTuple):
+class StackWait(msgspec.Struct, frozen=True):
     """A thread was asked for its stack and will make its call again, until `deadline`."""
 
     key: tuple[int, ...]
@@ -33,7 +34,7 @@ class StackWait(NamedTuple):
     deadline: float
 
 
-class Pending(NamedTuple):
+class Pending(msgspec.Struct, frozen=True):
     """A call whose answer comes later.  `refusal` None: a helper is at it; else the parent was asked."""
 
     client: Client

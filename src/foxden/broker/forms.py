@@ -8,7 +8,8 @@ Source: the kernel's syscall tables and man pages; Gecko's SandboxBroker (permis
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+
+import msgspec
 
 from foxden.broker.rules import CHANGE, CONNECT, CREATE, READ, STAT, WRITE
 from foxden.sandbox.syscall_numbers import NUMBERS
@@ -22,7 +23,7 @@ O_TMPFILE_BIT = 0o20000000
 O_CREATE_AND_TRUNCATE = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
 
 
-class Form(NamedTuple):
+class Form(msgspec.Struct, frozen=True):
     """Indexes of registers; -1: this call has no such argument."""
 
     operation: str
@@ -38,7 +39,7 @@ class Form(NamedTuple):
     fixed: int = 0  # flags that the call implies
 
 
-class Request(NamedTuple):
+class Request(msgspec.Struct, frozen=True):
     """One call, as numbers.  Pointers are the child's; nothing was read there yet."""
 
     operation: str

@@ -14,7 +14,9 @@ import os
 import select
 import struct
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from foxden import native
 from foxden.broker import quick
@@ -29,7 +31,7 @@ _AS_OUTSIDE = (0, 0, 0)
 _ENCODABLE_SIZE = 80  # of a notification, as the extension knows it
 
 
-class Ready(NamedTuple):
+class Ready(msgspec.Struct, frozen=True):
     """`note`: taken from the listener already, and not answered; `copies`: the texts that were read of it."""
 
     fd: int
@@ -83,7 +85,7 @@ class NativeLoop(Loop):
 
     def __init__(self, extension: native.Native) -> None:
         super().__init__()
-        rows = b"".join(_CALL.pack(number, *call[1:]) for number, call in quick.CALLS.items())
+        rows = b"".join(_CALL.pack(number, *msgspec.structs.astuple(call)[1:]) for number, call in quick.CALLS.items())
         self._loop = extension.Loop(rows, self.descriptors)
 
     def wait(self, timeout: float) -> Iterable[Ready]:

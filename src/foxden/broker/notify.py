@@ -11,7 +11,8 @@ import ctypes
 import fcntl
 import os
 import struct
-from typing import NamedTuple
+
+import msgspec
 
 from foxden.sandbox import linux
 
@@ -28,7 +29,7 @@ _ADDED = struct.Struct("=QIIII")  # id, flags, srcfd, newfd, newfd_flags
 _ID = struct.Struct("=Q")
 
 
-class Notification(NamedTuple):
+class Notification(msgspec.Struct, frozen=True):
     id: int
     tid: int  # as the broker's pid namespace numbers it; 0: it has none there
     number: int

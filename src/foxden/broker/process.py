@@ -13,6 +13,8 @@ import os
 import select
 from collections import deque
 
+import msgspec
+
 from foxden import native
 from foxden.broker import notify
 from foxden.broker.records import Act, Ask, Detached
@@ -90,14 +92,15 @@ class BrokerChild(ChildActor, protocol=PBroker, side=Side.CHILD):
     def _message(self, said: Act | Ask | Detached) -> PBroker.OnAct | PBroker.OnAsk | PBroker.OnDetached:
         match said:
             case Act():
-                fields = said._replace(path=said.path[:_PATH_MAX], detail=said.detail[:_DETAIL_MAX])._asdict()
+                fields = msgspec.structs.asdict(said)
+                fields |= {"path": said.path[:_PATH_MAX], "detail": said.detail[:_DETAIL_MAX]}
                 fields["count"] = fields.pop("times")
                 return PBroker.OnAct(**fields)
             case Ask():
-                return PBroker.OnAsk(**said._asdict())
+                return PBroker.OnAsk(**msgspec.structs.asdict(said))
             case Detached():
                 dropped = self._dropped.pop(said.child_id, 0)
-                return PBroker.OnDetached(**said._replace(untold=said.untold + dropped)._asdict())
+                return PBroker.OnDetached(**{**msgspec.structs.asdict(said), "untold": said.untold + dropped})
 
 
 def _pairs(rules: Rules) -> list[tuple[str, int]]:

@@ -14,7 +14,9 @@ import os
 import stat
 import struct
 import sys
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from foxden.broker import kernel
 from foxden.broker.forms import AT_SYMLINK_NOFOLLOW, FORMS, O_LARGEFILE
@@ -39,7 +41,7 @@ _INT = 0xFFFF_FFFF
 _numbers = NUMBERS.get(linux.ARCH, {})
 
 
-class Call(NamedTuple):
+class Call(msgspec.Struct, frozen=True):
     """Registers, -1: none; and what is done with such a call here."""
 
     operation: str

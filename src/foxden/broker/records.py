@@ -7,7 +7,7 @@ Source: protocols/broker, which has the same as messages.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 _PATH_MAX = 4096
 
@@ -17,7 +17,7 @@ def carried(path: str) -> str:
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")[:_PATH_MAX]
 
 
-class Act(NamedTuple):
+class Act(msgspec.Struct, frozen=True):
     """Something that a child tried: refused, or granted where everything is told."""
 
     child_id: int
@@ -34,7 +34,7 @@ class Act(NamedTuple):
     detail: str = ""
 
 
-class Ask(NamedTuple):
+class Ask(msgspec.Struct, frozen=True):
     """May this child do this?"""
 
     token: int
@@ -45,7 +45,7 @@ class Ask(NamedTuple):
     access: int
 
 
-class Detached(NamedTuple):
+class Detached(msgspec.Struct, frozen=True):
     """Nobody is answered on this listener any more."""
 
     child_id: int
@@ -62,7 +62,7 @@ class Refused(Exception):
         self.path, self.access, self.errno, self.detail = path, access, errno, detail
 
 
-class Given(NamedTuple):
+class Given(msgspec.Struct, frozen=True):
     """A descriptor for the child; it becomes the call's result."""
 
     fd: int

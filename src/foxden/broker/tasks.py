@@ -8,21 +8,22 @@ Source: proc(5): NStgid and NSpid of status, tty_nr of stat, uid_map.
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+
+import msgspec
 
 _KEPT = 256
 _OVERFLOW_ID = 65534
 _PTS_MAJORS = range(136, 144)
 
 
-class Who(NamedTuple):
+class Who(msgspec.Struct, frozen=True):
     tid: int
     tgid: int
     own_tgid: int  # as the innermost pid namespace numbers it
     own_tid: int
 
 
-class IdMap(NamedTuple):
+class IdMap(msgspec.Struct, frozen=True):
     """Of one user namespace: (inside, outside, count) a line."""
 
     lines: tuple[tuple[int, int, int], ...]

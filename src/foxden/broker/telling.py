@@ -11,6 +11,8 @@ import os
 from collections.abc import Callable
 from time import monotonic
 
+import msgspec
+
 from foxden.broker.records import Act
 
 _SEEN_MAX = 512
@@ -53,7 +55,7 @@ class Teller:
         if len(self._seen) >= _SEEN_MAX:
             self.flush()
             self._seen.clear()
-        self._seen[key] = act._replace(stack=())
+        self._seen[key] = msgspec.structs.replace(act, stack=())
         self._tell(act)
 
     @property
@@ -65,7 +67,7 @@ class Teller:
         counts, self._counts = self._counts, {}
         for key, count in counts.items():
             if self._take():
-                self._tell(self._seen[key]._replace(times=count))
+                self._tell(msgspec.structs.replace(self._seen[key], times=count))
             else:
                 self.untold += count
 

@@ -15,7 +15,8 @@ import stat
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+
+import msgspec
 
 from foxden.sandbox import linux
 
@@ -24,7 +25,7 @@ _QUEUE_MAX = 4096  # connects that wait for a helper: most take no time, and a p
 _EAGAIN = 11
 
 
-class Later(NamedTuple):
+class Later(msgspec.Struct, frozen=True):
     """What is to be opened.  Holds `fd` until it is done."""
 
     fd: int  # O_PATH; with an address: a socket

@@ -12,7 +12,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from foxden.errors import PolicyError
 from foxden.sandbox.grants import (
@@ -27,7 +29,7 @@ from foxden.sandbox.grants import (
 _DAY_S = 86_400.0
 
 
-class RunOptions(NamedTuple):
+class RunOptions(msgspec.Struct, frozen=True):
     """What the command line asks for."""
 
     arguments: tuple[str, ...]
@@ -99,7 +101,7 @@ def _text(where: str, text: str) -> str:
     return text
 
 
-class Option(NamedTuple):
+class Option(msgspec.Struct, frozen=True):
     """One row.  `check`: reads its value; None: it has none."""
 
     name: str
@@ -134,7 +136,7 @@ OPTIONS: tuple[Option, ...] = (
 )  # fmt: skip
 BY_NAME: dict[str, Option] = {option.name: option for option in OPTIONS}
 _PATHS = ("read", "write")
-_GRANT_FIELDS = frozenset(Grants._fields)
+_GRANT_FIELDS = frozenset(Grants.__struct_fields__)
 _QUICK = {"--json": "as_json", "--report": "report"}  # common options that the quick reader knows
 
 

@@ -80,7 +80,7 @@ class Run:
 
         if exceeded == "memory" and not outcome.limit and outcome.signal == signal.SIGKILL:
             self._exceeds("memory", memory_of(options.grants))
-            outcome = outcome._replace(limit="memory")
+            outcome = msgspec.structs.replace(outcome, limit="memory")
         return outcome, broker.told
 
     # ---- before the program runs

@@ -18,7 +18,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -41,10 +41,9 @@ class Kind(enum.IntEnum):
 
 
 _KIND_MAX = int(max(Kind))
-_new = tuple.__new__  # a third of the cost of the named tuple's own constructor
 
 
-class Header(NamedTuple):
+class Header(msgspec.Struct, frozen=True):
     actor: int
     serial: int
     message: int
@@ -111,7 +110,7 @@ def parse_header(packet: memoryview, descriptors: int) -> Header:
     """Return the header.  Raises BadMessage when it is short, or does not tell the truth about descriptors."""
     if len(packet) < HEADER_SIZE:
         raise BadMessage(f"packet: expected a header of {HEADER_SIZE} bytes, got {len(packet)} bytes")
-    header = _new(Header, _HEADER.unpack_from(packet))
+    header = Header(*_HEADER.unpack_from(packet))
     if header.kind > _KIND_MAX:
         raise BadMessage(f"packet: expected kind 0-3, got {header.kind} - at header.kind")
     if header.descriptors != descriptors:

@@ -7,14 +7,14 @@ Source: ipc/values.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import enum
 import struct
 import sys
-import traceback
 from collections.abc import Callable, Collection
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from foxden.errors import FoxdenError, ResultNotData
 from foxden.ipc.values import (
@@ -51,7 +51,7 @@ _TRACEBACK_MAX = 64 << 10  # characters
 _NOTES_MAX = 100
 
 
-class Encoded(NamedTuple):
+class Encoded(msgspec.Struct, frozen=True):
     """A value on its way: tokens as msgpack, and what goes beside them by shared memory."""
 
     data: bytes
@@ -281,6 +281,8 @@ def _add_enum(to: _Encoding, value: enum.Enum, where: str) -> None:
 
 
 def _add_record(to: _Encoding, value: Any, where: str) -> None:
+    import dataclasses  # here it is loaded already: the value is one
+
     name = _named(to, type(value), where)
     to.enter(value, where)
     fields = dataclasses.fields(value)
@@ -407,7 +409,7 @@ def _adder_of(kind: type) -> Callable[[_Encoding, Any, str], None] | None:
         return _add_error
     if issubclass(kind, enum.Enum):
         return _add_enum
-    if dataclasses.is_dataclass(kind):
+    if hasattr(kind, "__dataclass_fields__"):  # as dataclasses.is_dataclass asks
         return _add_record
     return _add_named_tuple if issubclass(kind, tuple) and hasattr(kind, "_fields") else None
 
@@ -427,6 +429,8 @@ def _text_of(error: BaseException) -> str:
 
 
 def _traceback_of(error: BaseException) -> str:
+    import traceback
+
     try:
         text = "".join(traceback.format_exception(error))
     except Exception:

@@ -13,7 +13,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 from typing import Any, NoReturn
 
 from foxden import native
@@ -21,7 +20,7 @@ from foxden.ipc.actor import Actor, Why
 from foxden.ipc.blocking import BlockingLoop, BlockingPipe
 from foxden.ipc.codec import Kind, decode_body, encode
 from foxden.ipc.fields import Listener, StackPipe
-from foxden.launch import probes
+from foxden.launch import temporary_folder
 from foxden.model.enforcement import Enforcement, LayerStatus, Status
 from foxden.protocols.process import PChildProcess
 from foxden.sandbox import enforce, linux
@@ -47,6 +46,8 @@ class ChildActor(Actor):
         return PChildProcess.Ping.Returns(token=message.token)
 
     def recv_run_probe(self, message: PChildProcess.RunProbe) -> PChildProcess.RunProbe.Returns:
+        from foxden.launch import probes
+
         return probes.run(message)
 
     def recv_shutdown(self, message: PChildProcess.Shutdown) -> None:
@@ -85,6 +86,8 @@ class ChildContext:
 
     def launch(self, root: ChildActor, message: PChildProcess.Launch) -> None:
         linux.set_process_name(f"fx-{message.remote_type or message.process_type}")
+        if message.temporary:
+            temporary_folder.use(message.temporary)
         stacks = _open_stack_pipe() if message.plan.stacks else None
         try:
             applied = enforce.apply(
@@ -100,7 +103,6 @@ class ChildContext:
         except enforce.EnforceError as error:
             root.send(PChildProcess.LaunchFailed(step=error.step, errno=error.errno, reason=error.reason[:1024]))
             self.exit(EXIT_FAILED)
-        tempfile.tempdir = message.temporary or None
         self.child_id, self.enforcement = message.child_id, applied.enforcement
         self.process_type, self.remote_type = message.process_type, message.remote_type
         listener = Listener(applied.listener) if applied.listener >= 0 else None
@@ -186,19 +188,25 @@ def _reset_signals() -> None:
 
 
 def prewarm() -> None:
-    """Do once, before any fork, what would import lazily in a child that has no files, and what would be built anew
-    in every child: decoders, the first use of each C function."""
+    """Do once, before any fork, what would be built anew in every child: decoders, the first use of each C function."""
+    native.load()
+    _prepare_for_traps()
+    enforce.prewarm()
+    _rehearse()
+
+
+def prewarm_late() -> None:
+    """Load what a child imports late, which a child that has no files cannot."""
+    import tempfile  # noqa: F401
     import traceback
+
+    from foxden.launch import probes
 
     try:
         raise RuntimeError("warm")
     except RuntimeError as error:
         traceback.format_exception(error)
-    native.load()
-    _prepare_for_traps()
     probes.prewarm()
-    enforce.prewarm()
-    _rehearse()
 
 
 def _rehearse() -> None:

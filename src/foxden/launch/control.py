@@ -11,7 +11,8 @@ from __future__ import annotations
 import enum
 import socket
 import struct
-from typing import NamedTuple
+
+import msgspec
 
 from foxden.errors import BadMessage
 
@@ -29,7 +30,7 @@ class Kind(enum.IntEnum):
     GO = 7  # parent → init: its sandbox is what was asked for; execute
 
 
-class Word(NamedTuple):
+class Word(msgspec.Struct, frozen=True):
     kind: Kind
     value: int
 

@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 import msgspec
 
@@ -30,7 +30,7 @@ _READY, _FAILED = b"R", b"F"
 _DESCRIPTORS = 2
 
 
-class Ready(NamedTuple):
+class Ready(msgspec.Struct, frozen=True):
     """A child whose sandbox is on, and that waits for GO.  The holder closes the descriptors and reaps."""
 
     pid: int
@@ -126,7 +126,7 @@ def _be_child(plan: SandboxPlan, call: Call, sock: socket.socket, given: bool, a
         word = control.receive(sock)
         if word is None or word.kind is not control.Kind.GO:
             os._exit(program.EXIT_NOT_STARTED)
-        call = call._replace(terminal=inner)
+        call = msgspec.structs.replace(call, terminal=inner)
         program.prepare(call)
         program.serve(sock, call)
     except enforce.EnforceError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from foxden import native
 
@@ -17,12 +17,11 @@ if TYPE_CHECKING:
     from foxden.launch import interpreter
 
 
-class Begun(NamedTuple):
+class Begun:
     """A process that was made, and nobody holds yet."""
 
-    pid: int
-    sock: socket.socket
-    log: socket.socket
+    def __init__(self, pid: int, sock: socket.socket, log: socket.socket) -> None:
+        self.pid, self.sock, self.log = pid, sock, log
 
 
 _begun: dict[str, Begun] = {}

@@ -1,14 +1,13 @@
 """A fork server: warm, single-threaded, forks the children of one family and nothing else.
 
 Runs in: a process of its own, one a family, exec'd before the parent reads any secret.  Trusts: the parent.
-Flow: prewarm the family's child modules → PForkServer.Fork → clone into namespaces → child_main in the child.
+Flow: warm what the first child needs → PForkServer.Fork → clone into namespaces → child_main in the child → the rest.
 Source: core-feasibility facts sections 1 and 9; Gecko's ForkServer.cpp.
 """
 
 from __future__ import annotations
 
 import gc
-import importlib
 import os
 import socket
 from typing import NoReturn
@@ -18,6 +17,7 @@ from foxden.ipc.blocking import BlockingLoop, BlockingPipe
 from foxden.ipc.fields import PidFd
 from foxden.ipc.schema import Side
 from foxden.launch import child_main, emulate, interpreter, own_ids
+from foxden.launch.warmth import Warmth, nothing_waits
 from foxden.model.process_types import KEEP_CALLERS_IDS, Family, RemoteType, child_rows, family_of
 from foxden.protocols.forkserver import PForkServer
 from foxden.sandbox import capabilities, linux, namespaces, seccomp
@@ -25,8 +25,11 @@ from foxden.sandbox.subordinate import parse_word
 
 
 class ForkServerChild(Actor, protocol=PForkServer, side=Side.CHILD):
-    def __init__(self, modules: dict[str, str], entering: own_ids.Entering | None = None, no_ids: str = "") -> None:
+    def __init__(
+        self, modules: dict[str, str], warmth: Warmth, entering: own_ids.Entering | None = None, no_ids: str = ""
+    ) -> None:
         self._modules = modules  # process type → child module
+        self._warmth = warmth
         self._entered = entering is not None  # in a user namespace of its own: children without one inherit rights
         self._no_ids = entering.finish() if entering is not None else no_ids
 
@@ -40,6 +43,7 @@ class ForkServerChild(Actor, protocol=PForkServer, side=Side.CHILD):
         module = self._modules.get(message.process_type)
         if module is None:
             return PForkServer.Fork.Returns(pid=0, errno=22)  # EINVAL: not of this family
+        self._warmth.ready_for(module, whole=not message.sees_libraries)
         wanted = bool(message.uid) and bool(message.flags & namespaces.CLONE_NEWUSER)
         gate = os.pipe() if wanted and not self._no_ids else None
         try:
@@ -57,6 +61,7 @@ class ForkServerChild(Actor, protocol=PForkServer, side=Side.CHILD):
         if self._entered and not message.flags & namespaces.CLONE_NEWUSER:
             capabilities.give_up()  # rights over the range of ids are this server's, not its children's
         emulate.in_child(message.flags)
+        gc.enable()
         child_main.run(module, message.endpoint.detach(), message.log.detach(), own_uid=uid)
 
 
@@ -113,21 +118,24 @@ def modules_of(family: Family) -> dict[str, str]:
 
 def main(words: interpreter.BootWords) -> None:
     linux.die_with_parent()
+    gc.disable()  # loading makes much that lives and little that dies
     linux.set_process_name(f"foxden-{words.family}")
     emulate.apply(words.emulate)
     namespaces.remember_ids()
     family = Family(words.family)
     entering, no_ids = _enter(words.ids, family)
     modules = modules_of(family)
-    for module in sorted(set(modules.values())):
-        importlib.import_module(module).prewarm()
-    child_main.prewarm()
+    warmth = Warmth(modules.values())
     sock = socket.socket(fileno=interpreter.IPC_FD)
-    pipe = BlockingPipe(sock, ForkServerChild(modules, entering, no_ids), peer="the parent")
+    pipe = BlockingPipe(sock, ForkServerChild(modules, warmth, entering, no_ids), peer="the parent")
     loop = BlockingLoop()
     loop.add(pipe)
-    gc.collect()
-    gc.freeze()  # children never walk, and so never copy, what is here now
+    while not warmth.is_full and not pipe.closed:
+        if nothing_waits(sock):
+            warmth.add()
+        else:
+            loop.step()
+    gc.enable()
     loop.run()
     os._exit(0)
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NamedTuple
 
 from foxden.launch import loading
 
 # Where a fresh process finds its pipe to the parent; 0-2 are /dev/null, log, log.
 IPC_FD = 3
 _HIGHEST_FD = (1 << 31) - 1
-_OF_FUNCTIONS = "utility"  # the family whose children run users' code, which may use msgspec with typing_extensions
 EXIT_NOT_STARTED = 70  # EX_SOFTWARE: the interpreter could not be executed, or failed at once
 
 _BOOT = (
@@ -25,18 +23,27 @@ _BOOT = (
 )
 
 
-class BootWords(NamedTuple):
-    """What is said on the command line: no secret, no input."""
+class BootWords:
+    """What is said on the command line: no secret, no input.
 
-    role: str  # starter | forkserver
-    family: str
-    emulate: str  # `launch/emulate`: a lesser kernel, for tests; empty: none
-    path: tuple[str, ...]  # where foxden and its libraries lie; comes after the standard library
-    eager: bool = True  # load everything at once; False: when the first message has come
-    ids: str = ""  # `sandbox/subordinate.Range`: ids that children can be given; empty: none
+    A plain class: it is needed before anything is loaded that makes better ones, and a named tuple takes a millisecond.
+    """
 
-    def for_family(self, family: str, *, eager: bool = True) -> BootWords:
-        return self._replace(role="forkserver", family=family, eager=eager)
+    def __init__(
+        self, role: str, family: str, emulate: str, path: tuple[str, ...], eager: bool = True, ids: str = ""
+    ) -> None:
+        self.role = role  # starter | forkserver
+        self.family = family
+        self.emulate = emulate  # `launch/emulate`: a lesser kernel, for tests; empty: none
+        self.path = path  # where foxden and its libraries lie; comes after the standard library
+        self.eager = eager  # load everything at once; False: when the first message has come
+        self.ids = ids  # `sandbox/subordinate.Range`: ids that children can be given; empty: none
+
+    def when_asked(self) -> BootWords:
+        return BootWords(self.role, self.family, self.emulate, self.path, eager=False, ids=self.ids)
+
+    def for_family(self, family: str) -> BootWords:
+        return BootWords("forkserver", family, self.emulate, self.path, ids=self.ids)
 
     def arguments(self) -> list[str]:
         options = ["-I", "-S", "-B", "-X", "utf8"]
@@ -107,8 +114,7 @@ def main(role: str, family: str, emulate: str, when: str, ids: str, path: list[s
     os.set_inheritable(IPC_FD, False)
     if when == "when-asked":
         _wait_for_word()
-    if family != _OF_FUNCTIONS:
-        loading.load_msgspec()
+    loading.load_msgspec()
     words = BootWords(role, family, emulate, tuple(path), ids=ids)
     if role == "starter":
         from foxden.launch import starter

@@ -99,14 +99,16 @@ class Forked(msgspec.Struct, frozen=True):
 
 
 class Launcher:
-    """Starts the starter at once, fork servers when needed, children when asked.
+    """Starts fork servers when needed, children when asked; where the parent will lock itself, the starter at once.
 
-    `can_spawn` turns False when the parent has locked itself: from then on only what was made before can fork.
+    `can_spawn` turns False when the parent has locked itself: from then on only what was made before can fork, and it
+    is the starter that makes fork servers.  A parent that stays as it is makes them itself, and has no starter.
     """
 
-    def __init__(self, server_plan: Callable[[Family], SandboxPlan], *, emulate: str = "") -> None:
-        """`server_plan`: what the fork server of a family puts on itself."""
+    def __init__(self, server_plan: Callable[[Family], SandboxPlan], *, emulate: str = "", locks: bool = False) -> None:
+        """`server_plan`: what the fork server of a family puts on itself.  `locks`: this parent will lock itself."""
         self._plan_of = server_plan
+        self._locks = locks
         ids = early.subordinate_ids()
         self._words = interpreter.BootWords("starter", "", emulate, interpreter.library_path(), ids=ids)
         self._starter: Server | None = None
@@ -118,22 +120,28 @@ class Launcher:
         self.can_spawn = True
 
     def start(self, warm: Collection[Family]) -> None:
-        """Make the starter and the network's fork server, and those of the families that are to be warm at once.
+        """Make the fork servers of the families that are to be warm; then what could not be made after the lock.
 
         Returns at once.  The starter and a network that need not be warm load nothing before their first message.
         """
-        self._starter = self._spawn("starter", self._words._replace(eager=False), StarterParent())
-        self._spawn_network(eager=Family.NETWORK in warm)
         for family in warm:
-            if family is not Family.NETWORK:
-                server = self._spawn(family.value, self._words.for_family(family.value), ForkServerParent())
-                self._register(family, server, self._plan_of(family))
+            self._spawn_family(family)
+        if self._locks:
+            self._starter = self._spawn("starter", self._words.when_asked(), StarterParent())
+            if Family.NETWORK not in warm:
+                self._spawn_network(eager=False)
+
+    def _spawn_family(self, family: Family) -> Server:
+        if family is Family.NETWORK:
+            return self._spawn_network()
+        server = self._spawn(family.value, self._words.for_family(family.value), ForkServerParent())
+        return self._register(family, server, self._plan_of(family))
 
     def _spawn_network(self, *, eager: bool = True) -> Server:
         # Made by the parent itself: what comes from the starter can be locked before it forks; this one must be
         # able to fork the only process that opens internet sockets.
-        words = self._words.for_family(Family.NETWORK.value, eager=eager)
-        server = self._spawn(Family.NETWORK.value, words, ForkServerParent())
+        words = self._words.for_family(Family.NETWORK.value)
+        server = self._spawn(Family.NETWORK.value, words if eager else words.when_asked(), ForkServerParent())
         return self._register(Family.NETWORK, server, SandboxPlan(policy="forkserver", level=0))
 
     def _spawn(self, name: str, words: interpreter.BootWords, actor: Actor) -> Server:
@@ -173,8 +181,8 @@ class Launcher:
     async def _server(self, family: Family) -> Server:
         if family in self._servers:
             return self._servers[family]
-        if family is Family.NETWORK:
-            return self._spawn_network()
+        if self.can_spawn or family is Family.NETWORK:
+            return self._spawn_family(family)
         return await asyncio.shield(self._starting.get(family) or self._begin(family))
 
     def _begin(self, family: Family) -> asyncio.Task[Server]:
@@ -189,6 +197,7 @@ class Launcher:
             task.exception()  # whoever waits raises it; asyncio need not complain if nobody does
 
     async def _start_family(self, family: Family) -> Server:
+        """Have the starter make it."""
         if self._starter is None:
             self._starter = self._spawn("starter", self._words, StarterParent())
         ours, theirs = make_pair()
@@ -209,11 +218,23 @@ class Launcher:
 
     def prepare(self, family: Family) -> None:
         """Begin to start this family's fork server, to have it warm when it is needed."""
-        if family not in self._servers and family not in self._starting and family is not Family.NETWORK:
+        if family in self._servers or family in self._starting or family is Family.NETWORK:
+            return
+        if not self.can_spawn:
             self._begin(family)
+            return
+        with contextlib.suppress(LaunchFailed):  # it fails again, and is told, where it is needed
+            self._spawn_family(family)
 
     async def fork(
-        self, family: Family, process_type: str, endpoint: Endpoint, *, flags: int, uid: int
+        self,
+        family: Family,
+        process_type: str,
+        endpoint: Endpoint,
+        *,
+        flags: int,
+        uid: int,
+        sees_libraries: bool = False,
     ) -> Forked:
         """Fork a child that speaks on `endpoint`, which is closed here.  What its parent has sent already waits there.
 
@@ -225,7 +246,10 @@ class Launcher:
         try:
             server = await self._server(family)
             server.initialise()
-            message = PForkServer.Fork(process_type=process_type, flags=flags, endpoint=endpoint, log=log, uid=uid)
+            message = PForkServer.Fork(
+                process_type=process_type, flags=flags, endpoint=endpoint, log=log, uid=uid,
+                sees_libraries=sees_libraries,
+            )  # fmt: skip
             reply = await self._ask(server, message)
             if reply.pidfd is None:
                 raise _refused(process_type, flags, reply.errno)

@@ -201,4 +201,4 @@ class _Loop:
         elif len(self._queue) >= _QUEUE_MAX:
             self._dropped += said.times
             return
-        self._queue.append(msgspec.msgpack.encode(tuple(said)))
+        self._queue.append(msgspec.msgpack.encode(msgspec.structs.astuple(said)))

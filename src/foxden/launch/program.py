@@ -14,7 +14,9 @@ import select
 import signal
 import socket
 from collections.abc import Sequence
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
+
+import msgspec
 
 from foxden.errors import BadMessage
 from foxden.launch import control
@@ -26,7 +28,7 @@ _DEFAULTS = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, sign
 _SHELL = b"/bin/sh"
 
 
-class Call(NamedTuple):
+class Call(msgspec.Struct, frozen=True):
     """What to execute.  Everything is bytes, as the kernel takes it."""
 
     arguments: Sequence[bytes]

@@ -14,7 +14,9 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from foxden.errors import BadMessage
 from foxden.launch import control
@@ -34,7 +36,7 @@ _LAST_OUTPUT_S = 0.2  # what is still in the pipes when all who could write have
 _READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
 
 
-class Limits(NamedTuple):
+class Limits(msgspec.Struct, frozen=True):
     """What this side keeps, beside what the kernel keeps for each process.  None: not limited."""
 
     timeout_s: float | None = None
@@ -64,7 +66,7 @@ def memory_of(grants: Grants) -> int:
     return grants.memory or max(_MEMORY, physical * 3 // 4)
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, frozen=True):
     """How it ended."""
 
     code: int  # as the exit code of a shell's command

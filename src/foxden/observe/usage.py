@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+
+import msgspec
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _MOST = 65_536  # processes looked at
 
 
-class Usage(NamedTuple):
+class Usage(msgspec.Struct, frozen=True):
     processes: int
     memory: int  # bytes that no file on a disk stands behind
     cpu_time_s: float

@@ -15,7 +15,9 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from foxden.errors import ArgumentsNotSendable
 from foxden.ipc.values import ALIGNMENT, SHARED_FROM
@@ -25,7 +27,7 @@ _MAX_BUFFERS = 4000
 _WORK_MAX = 32_768  # bytes of a pickle inside a packet; a longer one goes with the buffers
 
 
-class Packed(NamedTuple):
+class Packed(msgspec.Struct, frozen=True):
     """A call ready to be sent.  `buffers`: (data, may the function write there); a long pickle is the first."""
 
     work: bytes  # empty: it is the first buffer

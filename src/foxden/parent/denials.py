@@ -14,7 +14,9 @@ import re
 import signal
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from foxden.model.network_errors import BY_CODE
 from foxden.model.origins import Url
@@ -71,7 +73,7 @@ class ToldAct(Protocol):
     def detail(self) -> str: ...
 
 
-class Who(NamedTuple):
+class Who(msgspec.Struct, frozen=True):
     """Whose act it was."""
 
     pid: int

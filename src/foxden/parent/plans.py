@@ -161,7 +161,7 @@ def _split(resolved: ResolvedPolicy) -> _Split:
 
 
 def _with_temporary(kept: tuple[FileRule, ...], own: tuple[FileRule, ...], temporary: str) -> tuple[FileRule, ...]:
-    return kept + tuple(rule._replace(path=AbsPath(temporary)) for rule in own if temporary)
+    return kept + tuple(msgspec.structs.replace(rule, path=AbsPath(temporary)) for rule in own if temporary)
 
 
 def _notified(entry: Entry) -> int:

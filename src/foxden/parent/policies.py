@@ -11,6 +11,8 @@ import os
 from dataclasses import dataclass
 from typing import Any, Self, Unpack
 
+import msgspec
+
 from foxden.errors import PolicyError
 from foxden.parent.grant_arguments import GrantArguments, StrPath, grants_of, real_path
 from foxden.sandbox.grants import EXTENDED, Grants, file_rules
@@ -42,7 +44,7 @@ class Policy:
                 raise policy_error("Policy", f"one of the arguments extends, {', '.join(known)}", name, known)
         if extends is not None and extends not in EXTENDED:
             raise policy_error("extends", " or ".join(map(repr, EXTENDED)), extends, EXTENDED)
-        _set(self, grants_of(options)._replace(extends=extends))
+        _set(self, msgspec.structs.replace(grants_of(options), extends=extends))
 
     @classmethod
     def from_file(cls, path: StrPath) -> Self:
@@ -82,7 +84,7 @@ def _set(policy: Policy, grants: Grants) -> None:
 def _plain(grants: Grants) -> Grants:
     """One spelling for what is the same: rules in the place of read and write, sorted."""
     environment = sorted(dict(grants.environment).items())
-    return grants._replace(read=(), write=(), files=file_rules(grants), environment=tuple(environment))
+    return msgspec.structs.replace(grants, read=(), write=(), files=file_rules(grants), environment=tuple(environment))
 
 
 def policy_grants(given: Any, extended: str) -> Grants:

@@ -94,6 +94,7 @@ class ProcessManager:
         plan: SandboxPlan | None = None,
         on_listener: OnListener | None = None,
         then: ThenTell = lambda host: None,
+        sees_libraries: bool = False,
     ) -> ChildHost:
         """Start a child of this type.  `judge=False`: only to look at what it got; it is never given work.
 
@@ -101,6 +102,7 @@ class ProcessManager:
         It may have been forked beforehand, with a root of its own: `host.root`.
         `then`: called once the child can be told what to do when its sandbox is on; again, with another, if that one
         ends before it is ready.
+        `sees_libraries`: its plan lets it load by itself what its fork server may not have loaded yet.
         Raises SandboxUnavailable, LaunchFailed.
         """
         row = BY_NAME[type_name]
@@ -112,7 +114,7 @@ class ProcessManager:
         host = self._make_host(row, remote_type, root, plan)
         host.name, host.on_listener = name, on_listener
         try:
-            await self._fork(host, plan, judge)
+            await self._fork(host, plan, judge, sees_libraries)
         except BaseException:
             host.abandon()
             raise
@@ -180,14 +182,16 @@ class ProcessManager:
                 return task.result()
         return None
 
-    async def _fork(self, host: ChildHost, plan: SandboxPlan, judge: bool) -> None:
+    async def _fork(self, host: ChildHost, plan: SandboxPlan, judge: bool, sees_libraries: bool) -> None:
         """Fork into the plan's namespaces, or without them where that loss is accepted."""
         family = family_of(host.row, host.remote_type)
         uid = self._uids.take(host, plan, family)
 
         async def fork(flags: int, uid: int) -> Forked:
             endpoint = host.begin(self._launch_message(host, plan, namespaces_given=bool(flags) or not plan.namespaces))
-            return await self._launcher.fork(family, host.row.name, endpoint, flags=flags, uid=uid)
+            return await self._launcher.fork(
+                family, host.row.name, endpoint, flags=flags, uid=uid, sees_libraries=sees_libraries
+            )
 
         try:
             try:

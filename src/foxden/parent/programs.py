@@ -14,7 +14,9 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from foxden.errors import FoxdenError, LoadError
 from foxden.ipc.fields import Listener, Payload, StackPipe, Stream
@@ -45,7 +47,7 @@ _REFILL_S = 0.002
 _LAST_WORDS_S = 2.0  # what the broker has still to tell of a program that has ended
 
 
-class Request(NamedTuple):
+class Request(msgspec.Struct, frozen=True):
     """What a caller wants to run."""
 
     arguments: tuple[str, ...]
@@ -57,7 +59,7 @@ class Request(NamedTuple):
     environment: Mapping[str, str] = {}  # the caller's own, of which little is passed on
 
 
-class Done(NamedTuple):
+class Done(msgspec.Struct, frozen=True):
     """A program that has ended.  `returncode`: as a shell gives it, see interface.md."""
 
     args: tuple[str, ...]
@@ -90,7 +92,7 @@ class ProgramParent(ChildParent, protocol=PPlugin, side=Side.PARENT):
     """The parent's end of one program."""
 
 
-class Begun(NamedTuple):
+class Begun(msgspec.Struct, frozen=True):
     """A program that runs, or is about to.  The holder closes what is in it."""
 
     host: ChildHost

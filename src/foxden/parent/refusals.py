@@ -12,6 +12,8 @@ import os
 import struct
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from foxden.broker.forms import decode, forms_of, need_of, signed_64
 from foxden.broker.records import Act, carried
 from foxden.broker.telling import Teller
@@ -88,7 +90,7 @@ class Refusals:
             self._teller.tell(key, act)
 
     def _tell(self, act: Act) -> None:
-        fields = act._asdict()
+        fields = msgspec.structs.asdict(act)
         fields["count"] = fields.pop("times")
         self._denials.act(self._host, PBroker.OnAct(**fields))
 

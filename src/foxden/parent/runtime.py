@@ -110,7 +110,7 @@ class Runtime:
             given["security.sandbox.content.level"] = level
         self.prefs = Prefs(given)
         self._lock_parent = lock_parent
-        self.launcher = Launcher(server_plan, emulate=early.emulated_kernel())
+        self.launcher = Launcher(server_plan, emulate=early.emulated_kernel(), locks=lock_parent)
         self.plans = Plans(self.prefs, profile)
         self.processes = ProcessManager(self.launcher, self.plans, self.prefs, accept_partial)
         self.brokers = Brokers(self.processes, self.prefs)

@@ -81,8 +81,9 @@ class Starter:
         """Raises: SandboxUnavailable, LaunchFailed, ChildCrashed, ChildTimeout; WorkersBroken from the initializer."""
         settings = self._settings
         host = await self._processes.launch(
-            _ROW.name, UtilityParent(), plan=self._plan, name=settings.name, on_listener=self._serve
-        )
+            _ROW.name, UtilityParent(), plan=self._plan, name=settings.name, on_listener=self._serve,
+            sees_libraries=True,
+        )  # fmt: skip
         ours, theirs = make_pair()
         try:
             await self._initialise(host, Endpoint(theirs.detach()))

@@ -52,6 +52,7 @@ class PForkServer(Protocol, number=3, ends=("default", "forkserver")):
         endpoint: Endpoint
         log: Endpoint  # what the child writes to its standard output and error
         uid: Uid = 0  # a uid and gid for this child alone; 0: keep ours
+        sees_libraries: bool = False  # it can load by itself what a child may want, so it need not wait for that
 
         class Returns(Reply):
             pid: Pid  # 0: the kernel refused, see errno

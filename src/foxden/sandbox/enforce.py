@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -34,7 +34,7 @@ _REFUSALS = frozenset(
 FULL = LayerStatus(Status.FULL)
 
 
-class Applied(NamedTuple):
+class Applied(msgspec.Struct, frozen=True):
     """What came of it.  The holder closes the descriptors, or hands them on."""
 
     enforcement: Enforcement
@@ -59,7 +59,7 @@ def _step(name: str, act: Callable[[], T]) -> T:
         raise EnforceError(name, error) from error
 
 
-class Begun(NamedTuple):
+class Begun(msgspec.Struct, frozen=True):
     """What `begin` did of a plan."""
 
     plan: SandboxPlan

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from foxden.errors import PolicyError
 
@@ -35,7 +37,7 @@ _NEVER_BELOW = ("/proc",)  # here not even a part: /proc/1/root is the whole mac
 RealPath = Callable[[str], str | None]  # where a path leads when its links are followed; None: nothing is there
 
 
-class Grants(NamedTuple):
+class Grants(msgspec.Struct, frozen=True):
     """Everything that one child is given.  Empty: nothing beyond its policy."""
 
     read: tuple[str, ...] = ()  # trees, or files
@@ -58,7 +60,7 @@ class Grants(NamedTuple):
     def over(self, below: Grants) -> Grants:
         """Both together; a single value of this one wins."""
         both: dict[str, Any] = {}
-        for name in self._fields:
+        for name in self.__struct_fields__:
             mine: Any = getattr(self, name)
             theirs: Any = getattr(below, name)
             if isinstance(mine, tuple):
@@ -68,7 +70,7 @@ class Grants(NamedTuple):
         return Grants(**both)
 
     def is_empty(self) -> bool:
-        return self._replace(extends=None) == Grants()
+        return bool(msgspec.structs.replace(self, extends=None) == Grants())
 
 
 def file_rules(grants: Grants) -> tuple[tuple[str, Access], ...]:

@@ -11,7 +11,8 @@ import os
 import stat
 import struct
 from collections.abc import Collection
-from typing import NamedTuple
+
+import msgspec
 
 from foxden.model.enforcement import LayerStatus, Status
 from foxden.sandbox import linux
@@ -40,7 +41,7 @@ def kernel_abi() -> int:
         return 0
 
 
-class Begun(NamedTuple):
+class Begun(msgspec.Struct, frozen=True):
     """A ruleset that restricts nobody yet.  The holder closes it."""
 
     ruleset: int

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
+
+import msgspec
 
 PATH_MAX = 4096  # limits.h: bytes, with the NUL
 T = TypeVar("T")
@@ -76,12 +78,12 @@ class AbsPath(str):
 _DENY = int(Access.DENY)  # as a number: what every launch does with every rule is slow with a Flag
 
 
-class FileRule(NamedTuple):
+class FileRule(msgspec.Struct, frozen=True):
     path: AbsPath  # the path itself and everything below it
     access: Access
 
 
-class PathRules(NamedTuple):
+class PathRules(msgspec.Struct, frozen=True):
     """Rules by path.  Made by `of`: where a path has two rules deny wins, else both are given."""
 
     by_path: Mapping[str, Access]
@@ -89,7 +91,8 @@ class PathRules(NamedTuple):
     @classmethod
     def of(cls, rules: Iterable[FileRule]) -> PathRules:
         by_path: dict[str, Access] = {}
-        for path, access in rules:
+        for rule in rules:
+            path, access = rule.path, rule.access
             known = by_path.get(path)
             if known is not None:
                 access = known | access

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import msgspec
 
@@ -78,7 +78,7 @@ class ProgramBase(msgspec.Struct, frozen=True, kw_only=True):
     errnos: Annotated[dict[int, int], msgspec.Meta(max_length=1024)]  # of the calls that the broker is asked about
 
 
-class User(NamedTuple):
+class User(msgspec.Struct, frozen=True):
     """Whom the program is: the caller."""
 
     name: str
@@ -87,14 +87,14 @@ class User(NamedTuple):
     home: str
 
 
-class Named(NamedTuple):
+class Named(msgspec.Struct, frozen=True):
     """A file that the command line names: naming it is granting it."""
 
     target: str  # where the program looks for it
     source: str  # the file itself, links followed
 
 
-class ProgramPlan(NamedTuple):
+class ProgramPlan(msgspec.Struct, frozen=True):
     """Everything that depends on who calls and what is granted."""
 
     sandbox: SandboxPlan

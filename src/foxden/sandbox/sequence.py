@@ -13,7 +13,8 @@ import enum
 import struct
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple
+
+import msgspec
 
 from foxden.sandbox import capabilities, landlock, linux, namespaces
 from foxden.sandbox.plan import HOST_NAME, LandlockPlan, SandboxPlan
@@ -39,13 +40,13 @@ class Group(enum.IntEnum):
     LANDLOCK = 4
 
 
-class Slot(NamedTuple):
+class Slot(msgspec.Struct, frozen=True):
     """In the place of an argument: what an earlier step gave."""
 
     number: int
 
 
-class Step(NamedTuple):
+class Step(msgspec.Struct, frozen=True):
     group: Group
     call: str
     arguments: tuple[int | bytes | Slot, ...]  # bytes: a pointer to them; text ends with NUL
@@ -53,7 +54,7 @@ class Step(NamedTuple):
     saves: int = _NO_SLOT
 
 
-class Sequence(NamedTuple):
+class Sequence(msgspec.Struct, frozen=True):
     """As the extension takes it.  Empty: there is nothing that it could do of this plan."""
 
     steps: bytes = b""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import functools
 import os
 import stat
-from typing import NamedTuple
+
+import msgspec
 
 from foxden.sandbox import linux
 
@@ -21,7 +22,7 @@ _LEAST = 256  # fewer children than that at a time is no den
 _FOLDERS = ("/usr/bin", "/bin", "/usr/sbin", "/sbin", "/run/wrappers/bin", "/usr/local/bin")
 
 
-class Range(NamedTuple):
+class Range(msgspec.Struct, frozen=True):
     """Outside ids that stand for the inside ids from FIRST_INSIDE on."""
 
     first_uid: int
@@ -29,10 +30,10 @@ class Range(NamedTuple):
     length: int
 
     def word(self) -> str:
-        return ":".join(map(str, self))
+        return f"{self.first_uid}:{self.first_gid}:{self.length}"
 
 
-class Found(NamedTuple):
+class Found(msgspec.Struct, frozen=True):
     """`range` is None where there is none, and `reason` says why."""
 
     range: Range | None

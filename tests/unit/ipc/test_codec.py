@@ -11,7 +11,7 @@ from tests.support.loopback import packet
 from tests.support.strategies import make_descriptor
 
 from foxden.errors import BadMessage, ProtocolMisuse
-from foxden.ipc.codec import HEADER_SIZE, MAX_PACKET, Kind, decode_body, describe, encode, parse_header
+from foxden.ipc.codec import HEADER_SIZE, MAX_PACKET, Header, Kind, decode_body, describe, encode, parse_header
 from foxden.ipc.fields import LargePayload, Payload, RegularFile, SharedMemory
 from foxden.ipc.memory import make_memory
 from foxden.protocols.content import PContent, PDocument, PDocumentChannel
@@ -38,7 +38,7 @@ def test_packet_is_header_and_msgpack_array() -> None:
 
 def test_header_is_read_back() -> None:
     raw, _ = encode(7, 8, Tell.number, Kind.CALL, Tell(text=""))
-    assert parse_header(memoryview(raw), 0) == (7, 8, Tell.number, Kind.CALL, 0)
+    assert parse_header(memoryview(raw), 0) == Header(7, 8, Tell.number, Kind.CALL, 0)
 
 
 @pytest.mark.parametrize("size", range(HEADER_SIZE))

@@ -25,3 +25,31 @@ assert sys.modules["typing_extensions"] is typing_extensions
 def test_neither_typing_extensions_nor_inspect_is_loaded_and_both_can_be() -> None:
     pytest.importorskip("typing_extensions")
     subprocess.run([sys.executable, "-c", PROGRAM], check=True, timeout=60)
+
+
+# Where code of users runs it understands types of typing_extensions as if it had been loaded with them.
+OF_USERS = """
+import sys
+from foxden.launch.loading import load_msgspec
+given = "typing_extensions" in sys.modules
+load_msgspec()
+assert given or not {"typing_extensions", "inspect", "platform"} & sys.modules.keys()
+import msgspec, platform, uuid
+assert platform.system() == "Linux" and uuid.uuid4()
+from typing_extensions import Annotated, NotRequired, TypedDict
+class Point(TypedDict):
+    x: Annotated[int, msgspec.Meta(ge=1)]
+    y: NotRequired[int]
+assert msgspec.json.decode(b'{"x": 1}', type=Point) == {"x": 1}
+try:
+    msgspec.json.decode(b'{"x": 0}', type=Point)
+except msgspec.ValidationError:
+    pass
+else:
+    raise AssertionError("not checked")
+"""
+
+
+def test_msgspec_of_users_knows_types_of_typing_extensions() -> None:
+    pytest.importorskip("typing_extensions")
+    subprocess.run([sys.executable, "-c", OF_USERS], check=True, timeout=60)

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import astuple
 
 from foxden import native
 from foxden.launch import emulate
@@ -36,7 +37,7 @@ HOST = ("/usr", "/etc/passwd", "/tmp", "/proc/1")
 def run(*steps: Step) -> tuple[int, int]:
     extension = native.load()
     assert extension is not None
-    return extension.sequence(*pack(list(steps), linux.ARCH))
+    return extension.sequence(*astuple(pack(list(steps), linux.ARCH)))
 
 
 # ---- steps
@@ -74,7 +75,7 @@ def test_kernel_may_write_to_what_it_is_given_and_the_bytes_stay() -> None:
     assert out == bytes(4096)
 
 
-GOOD, TEXT = pack([Step(ROOT, "chdir", (b"/\0",))], linux.ARCH)
+GOOD, TEXT = astuple(pack([Step(ROOT, "chdir", (b"/\0",))], linux.ARCH))
 
 
 def changed(place: int, form: str, value: int) -> bytes:

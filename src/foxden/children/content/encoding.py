@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import codecs
 import re
-from typing import NamedTuple
+
+import msgspec
 
 from foxden.children.content.encodings_table import (
     CODECS,
@@ -25,7 +26,7 @@ FALLBACK = "windows-1252"
 _UNDEFINED = "\ufffe"  # how a charmap table says "no such character"; becomes U+FFFD
 
 
-class Decoded(NamedTuple):
+class Decoded(msgspec.Struct, frozen=True):
     """A document's text.  `reason`: what decided its encoding, for people."""
 
     text: str
@@ -33,7 +34,7 @@ class Decoded(NamedTuple):
     reason: str
 
 
-class Choice(NamedTuple):
+class Choice(msgspec.Struct, frozen=True):
     encoding: str
     reason: str
     bom_size: int = 0

@@ -1,7 +1,7 @@
 """What the fork server of utility processes loads, so that no worker has to.
 
 Runs in: fork server, before any fork.  Trusts: nothing is read yet.
-Flow: fork server → prewarm → every worker has it, without a file.
+Flow: fork server → prewarm → every worker has it, without a file; prewarm_late → all but, perhaps, the first.
 Source: figures: a worker's first call.
 """
 
@@ -20,13 +20,16 @@ _MODULES = (
 
 
 def prewarm() -> None:
+    _rehearse()
+
+
+def prewarm_late() -> None:
     import contextlib
     import importlib
 
     for name in _MODULES:
         with contextlib.suppress(ImportError):  # a worker that needs it says so: its call fails with the reason
             importlib.import_module(name)
-    _rehearse()
 
 
 def _rehearse() -> None:

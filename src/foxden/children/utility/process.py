@@ -12,7 +12,6 @@ import importlib
 import os
 import select
 import sys
-import traceback
 from typing import Any
 
 from foxden.children.utility import prewarm as warm
@@ -83,12 +82,18 @@ def _text_of(error: BaseException) -> str:
 
 
 def _trace_of(error: BaseException) -> str:
+    import traceback
+
     text = "".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace").decode()
     return text[-_TEXT_MAX:]
 
 
 def prewarm() -> None:
     warm.prewarm()
+
+
+def prewarm_late() -> None:
+    warm.prewarm_late()
 
 
 def main(process: ChildContext) -> Any:

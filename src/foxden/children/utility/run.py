@@ -7,7 +7,6 @@ Source: protocols/utility; pickle protocol 5, PEP 574.
 
 from __future__ import annotations
 
-import inspect
 import pickle
 import types
 from collections.abc import Callable, Sequence
@@ -93,7 +92,7 @@ def _run(function: Callable[..., Any], arguments: Sequence[Any], keywords: dict[
 
 
 def _awaited(value: Any) -> Any:
-    if not inspect.iscoroutine(value):
+    if not isinstance(value, types.CoroutineType):
         return value
     import asyncio
 

@@ -1,0 +1,63 @@
+"""What a fork server has loaded for its children: at once what the first one needs, the rest when nothing waits.
+
+Runs in: fork servers.  Trusts: nothing is read here.
+Flow: a fork is asked for → ready_for its module → …; nothing waits → add, part by part, until it is full.
+Source: the figure "first result of a cold executor": half of what a worker may want is not wanted by its first call.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import socket
+from collections.abc import Callable, Iterable
+from select import POLLIN, poll
+
+from foxden.launch import child_main
+
+
+class Warmth:
+    """A child module's `prewarm` loads all that its children cannot be without; its `prewarm_late`, where it has one,
+    what they may want.  A child that sees no libraries is forked with both, one that does may be forked between them.
+    """
+
+    def __init__(self, modules: Iterable[str]) -> None:
+        self._cold = sorted(set(modules))
+        self._late: list[Callable[[], None]] = [child_main.prewarm_late]
+        child_main.prewarm()
+
+    @property
+    def is_full(self) -> bool:
+        return not self._cold and not self._late
+
+    def ready_for(self, name: str, *, whole: bool) -> None:
+        """Load what a child of this module needs before it is forked.  `whole`: and what it may want."""
+        if self.is_full:
+            return
+        self._load(name)
+        while whole and self._late:
+            self._late.pop()()
+        gc.freeze()  # children never walk, and so never copy, what is here now
+
+    def add(self) -> None:
+        """Load one part more."""
+        if self._cold:
+            self._load(self._cold[0])
+        else:
+            self._late.pop()()
+        gc.freeze()
+
+    def _load(self, name: str) -> None:
+        module = importlib.import_module(name)
+        if name in self._cold:
+            self._cold.remove(name)
+            module.prewarm()
+            if hasattr(module, "prewarm_late"):
+                self._late.append(module.prewarm_late)
+
+
+def nothing_waits(sock: socket.socket) -> bool:
+    """Neither a message nor its end."""
+    poller = poll()
+    poller.register(sock, POLLIN)
+    return not poller.poll(0)

@@ -1,0 +1,58 @@
+"""A fork server loads for the first child what that cannot be without, and the rest when nothing waits."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+
+from foxden.launch.warmth import nothing_waits
+
+# Of the family of functions, in an interpreter of its own.
+_FUNCTIONS = """
+import gc, sys
+from foxden.launch.loading import load_msgspec
+load_msgspec()
+from foxden.launch.forkserver import modules_of
+from foxden.launch.warmth import Warmth
+from foxden.model.process_types import Family
+modules = modules_of(Family.UTILITY)
+warmth = Warmth(modules.values())
+late = {"cloudpickle", "inspect", "tempfile", "traceback", "foxden.launch.probes", modules["ipdlunittest"]}
+assert not late & sys.modules.keys(), late & sys.modules.keys()
+"""
+_OF_FUNCTIONS = """
+warmth.ready_for(modules["utility"], whole=False)
+assert modules["utility"] in sys.modules and not late & sys.modules.keys(), late & sys.modules.keys()
+assert gc.get_freeze_count() > 10_000
+while not warmth.is_full:
+    warmth.add()
+assert late <= sys.modules.keys()
+warmth.ready_for(modules["utility"], whole=True)
+"""
+# A child that sees no file has everything before it is forked.
+_OF_THE_TEST = """
+warmth.ready_for(modules["ipdlunittest"], whole=True)
+assert {modules["ipdlunittest"], "tempfile", "foxden.launch.probes"} <= sys.modules.keys()
+assert not warmth.is_full and "cloudpickle" not in sys.modules, "what only another type needs"
+"""
+
+
+def test_first_function_waits_for_nothing_that_it_can_do_without() -> None:
+    subprocess.run([sys.executable, "-I", "-c", _FUNCTIONS + _OF_FUNCTIONS], check=True, timeout=60)
+
+
+def test_child_that_sees_no_files_has_everything_from_the_start() -> None:
+    subprocess.run([sys.executable, "-I", "-c", _FUNCTIONS + _OF_THE_TEST], check=True, timeout=60)
+
+
+def test_a_message_and_its_end_are_waited_for_no_longer() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        assert nothing_waits(ours)
+        theirs.send(b"x")
+        assert not nothing_waits(ours)
+        ours.recv(1)
+        assert nothing_waits(ours)
+        theirs.close()
+        assert not nothing_waits(ours)
