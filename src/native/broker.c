@@ -23,6 +23,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -32,6 +33,10 @@
 #define PAGE 4096
 #define FIRST 256           /* bytes: most paths end there */
 #define WAIT_MAX_S 86400.0  /* a longer wait ends early, and is begun anew */
+#define NULL_DEVICE "/dev/null"
+#define NULL_ONLY (O_ACCMODE | O_CREAT | O_TRUNC | O_APPEND) /* it is there, and is never longer than nothing */
+#define NEEDS_READ 2u /* sandbox/paths.Access */
+#define NEEDS_WRITE 4u
 #define TURN_MS 1000        /* of a flood: then Python has a turn, for its signals */
 
 /* The tables come from Python as bytes, in these shapes: broker/loops packs them. */
@@ -189,17 +194,36 @@ static enum answer give(int listener, uint64_t id, int fd, unsigned flags)
 
 /* ---- what was found */
 
+static int reopen(int descriptors, int found, unsigned flags)
+{
+    char name[16];
+    int fd;
+    snprintf(name, sizeof name, "%d", found); /* no name of the child's is looked up again */
+    do
+        fd = openat(descriptors, name, (int)flags | O_CLOEXEC | O_NOCTTY);
+    while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
+static enum answer answer_null(int listener, uint64_t id, int descriptors, int found, unsigned flags)
+{
+    struct stat status;
+    if (fstat(found, &status) < 0 || !S_ISCHR(status.st_mode) || status.st_rdev != makedev(1, 3))
+        return FOR_PYTHON;
+    int fd = reopen(descriptors, found, flags & (O_ACCMODE | O_APPEND | O_NONBLOCK));
+    if (fd < 0)
+        return end_call(listener, id, errno);
+    enum answer answer = give(listener, id, fd, flags);
+    close(fd);
+    return answer;
+}
+
 static enum answer answer_open(int listener, uint64_t id, int descriptors, int found, unsigned flags)
 {
     struct stat status;
-    char name[16];
-    int fd;
     if (fstat(found, &status) < 0 || !(S_ISREG(status.st_mode) || S_ISDIR(status.st_mode)))
         return FOR_PYTHON;
-    snprintf(name, sizeof name, "%d", found); /* no name of the child's is looked up again */
-    do
-        fd = openat(descriptors, name, (int)(flags & (O_DIRECTORY | O_NONBLOCK)) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    while (fd < 0 && errno == EINTR);
+    int fd = reopen(descriptors, found, (flags & (O_DIRECTORY | O_NONBLOCK)) | O_NONBLOCK);
     if (fd < 0)
         return errno == EWOULDBLOCK ? FOR_PYTHON : end_call(listener, id, errno); /* a lease: that takes long */
     enum answer answer;
@@ -246,21 +270,30 @@ static enum answer answer_call(Loop *loop, const struct child *child, const stru
     if (call == NULL || child->root < 0 || child->held)
         return FOR_PYTHON;
     uint32_t flags = (call->flags >= 0 ? (uint32_t)note->data.args[call->flags] : 0) | call->fixed;
-    if ((flags & ~call->known) != 0 || note->data.args[call->path] == 0)
+    uint32_t beyond = flags & ~call->known, need = call->need;
+    if ((beyond != 0 && (call->buffer >= 0 || (beyond & ~(uint32_t)NULL_ONLY) != 0)) || note->data.args[call->path] == 0)
         return FOR_PYTHON;
     if (read_text((pid_t)note->pid, note->data.args[call->path], loop->path) != 0)
         return FOR_PYTHON;
     loop->was_read = 1;
-    if (!is_plain(path) || strncmp(path, "/proc/", 6) == 0 || strncmp(path, "/dev/", 5) == 0
-        || !allows(child, path, call->need) || !is_valid(listener, note->id))
+    int null = call->buffer < 0 && strcmp(path, NULL_DEVICE) == 0;
+    if (null) {
+        if ((flags & O_ACCMODE) == O_ACCMODE || (flags & O_DIRECTORY))
+            return FOR_PYTHON;
+        need = (flags & O_ACCMODE) == O_RDONLY ? NEEDS_READ
+            : (flags & O_ACCMODE) == O_WRONLY ? NEEDS_WRITE : NEEDS_READ | NEEDS_WRITE;
+    } else if (beyond != 0 || !is_plain(path) || strncmp(path, "/proc/", 6) == 0 || strncmp(path, "/dev/", 5) == 0)
+        return FOR_PYTHON;
+    if (!allows(child, path, need) || !is_valid(listener, note->id))
         return FOR_PYTHON;
     struct open_how how = {
         .flags = O_PATH | O_CLOEXEC | O_NOFOLLOW,
         .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS};
     int found = (int)syscall(SYS_openat2, child->root, path, &how, sizeof how);
     if (found < 0) /* of a path that is granted it may be known that nothing is there */
-        return errno == ENOENT || errno == ENOTDIR ? end_call(listener, note->id, errno) : FOR_PYTHON;
-    enum answer answer = call->buffer < 0
+        return !null && (errno == ENOENT || errno == ENOTDIR) ? end_call(listener, note->id, errno) : FOR_PYTHON;
+    enum answer answer = null ? answer_null(listener, note->id, loop->descriptors, found, flags)
+        : call->buffer < 0
         ? answer_open(listener, note->id, loop->descriptors, found, flags)
         : answer_stat(child, note, found, note->data.args[call->buffer], flags);
     close(found);

@@ -1,4 +1,5 @@
-"""The two calls that make up nearly all traffic, the short way: open for reading, and stat, of a plain granted path.
+"""The calls that make up nearly all traffic, the short way: open for reading, and stat, of a plain granted path; and
+any open of the null device, which every shell script writes to.
 
 Runs in: the broker.  Trusts: the same as the long way, and judges by the same means, in the same order.
 Flow: registers → path copied once → rules → openat2 without links → what was found → answered, or refused.
@@ -22,7 +23,7 @@ from foxden.broker import kernel
 from foxden.broker.forms import AT_SYMLINK_NOFOLLOW, FORMS, O_LARGEFILE
 from foxden.broker.notify import Listener, Notification
 from foxden.broker.records import Refused
-from foxden.broker.rules import READ, STAT, Rules
+from foxden.broker.rules import READ, STAT, WRITE, Rules
 from foxden.broker.tasks import Tasks
 from foxden.broker.view import STRICT, View, is_plain
 from foxden.sandbox import linux
@@ -32,6 +33,8 @@ _LARGE = O_LARGEFILE.get(linux.ARCH, 0)
 _OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_NONBLOCK | os.O_NOCTTY | _LARGE
 _FOUND = os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW
 _ALWAYS = os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+_NULL, _NULL_DEVICE = "/dev/null", os.makedev(1, 3)
+_NULL_ONLY = os.O_ACCMODE | os.O_CREAT | os.O_TRUNC | os.O_APPEND  # it is there, and is never longer than nothing
 _SHOWN = (stat.S_IFREG, stat.S_IFDIR)
 _MISSING = (2, 20)  # ENOENT, ENOTDIR: of a path that is granted these may be known
 _ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()  # as os.fsdecode
@@ -78,7 +81,8 @@ def answer(client: Client, view: View, note: Notification, copies: dict[int, str
         return False
     pointer = note.args[call.path]
     flags = (note.args[call.flags] & _INT if call.flags >= 0 else 0) | call.fixed
-    if flags & ~call.known or not pointer:
+    beyond = flags & ~call.known
+    if (beyond and (call.buffer >= 0 or beyond & ~_NULL_ONLY)) or not pointer:
         return False
     path = copies.get(pointer)
     if path is None:
@@ -87,7 +91,9 @@ def answer(client: Client, view: View, note: Notification, copies: dict[int, str
         except OSError:
             return False
         copies[pointer] = path
-    if not is_plain(path) or path.startswith(("/proc/", "/dev/")):
+    if path == _NULL and call.buffer < 0:
+        return _give_null(client, view, note, flags)
+    if beyond or not is_plain(path) or path.startswith(("/proc/", "/dev/")):
         return False
     granted = client.rules.allows(path, call.need)
     if not client.listener.is_valid(note.id):
@@ -128,6 +134,34 @@ def _give(client: Client, note: Notification, found: int, flags: int) -> bool:
     try:
         if not flags & os.O_NONBLOCK:
             fcntl.fcntl(fd, fcntl.F_SETFL, 0)
+        client.listener.give(note.id, fd, close_on_exec=bool(flags & os.O_CLOEXEC))
+    finally:
+        os.close(fd)
+    return True
+
+
+_NEEDS = {os.O_RDONLY: READ, os.O_WRONLY: WRITE, os.O_RDWR: READ | WRITE}
+
+
+def _give_null(client: Client, view: View, note: Notification, flags: int) -> bool:
+    need = _NEEDS.get(flags & os.O_ACCMODE)
+    if need is None or flags & os.O_DIRECTORY or not client.rules.allows(_NULL, need):
+        return False
+    if not client.listener.is_valid(note.id):
+        return False
+    try:
+        found = kernel.openat2(view.root, _NULL.encode(), _FOUND, STRICT)
+    except OSError:
+        return False
+    try:
+        status = os.fstat(found)
+        if not stat.S_ISCHR(status.st_mode) or status.st_rdev != _NULL_DEVICE:
+            return False
+        kept = flags & (os.O_ACCMODE | os.O_APPEND | os.O_NONBLOCK)
+        fd = os.open(str(found), kept | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=client.descriptors)
+    finally:
+        os.close(found)
+    try:
         client.listener.give(note.id, fd, close_on_exec=bool(flags & os.O_CLOEXEC))
     finally:
         os.close(fd)

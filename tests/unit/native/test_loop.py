@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import gc
 import mmap
 import os
@@ -91,6 +92,56 @@ def test_plain_granted_calls_never_come_to_python(folder: Path, answered: list[i
     assert answered.count(NUMBERS[linux.ARCH]["openat"]) == 0
     assert 1 <= answered.count(NUMBERS[linux.ARCH]["newfstatat"]) <= 2
     assert result.end.served == 6
+
+
+NULL_WAYS = {
+    "write": os.O_WRONLY, "both": os.O_RDWR, "append": os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC,
+    "shell": os.O_WRONLY | os.O_CREAT | os.O_TRUNC, "read": os.O_RDONLY | os.O_NONBLOCK,
+}  # fmt: skip
+
+
+def _null_as_made(flags: int) -> list[int]:
+    """Its status flags, whether it stays over exec, which device it is, and what it takes."""
+    fd = raw("openat", AT_FDCWD, b"/dev/null", flags, 0o600)
+    status = os.fstat(fd)
+    made = [fcntl.fcntl(fd, fcntl.F_GETFL), fcntl.fcntl(fd, fcntl.F_GETFD), status.st_rdev]
+    made.append(os.write(fd, b"abc") if flags & os.O_ACCMODE else len(os.read(fd, 3)))
+    os.close(fd)
+    return made
+
+
+def test_null_device_opened_in_any_way_never_comes_to_python(answered: list[int]) -> None:
+    def act() -> list[Any]:
+        return [outcome(lambda flags=flags: _null_as_made(flags)) for flags in NULL_WAYS.values()]
+
+    assert run(act, {"/dev/null": "rw"}).value == act()
+    assert answered.count(NUMBERS[linux.ARCH]["openat"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("rules", "flags", "told"),
+    [
+        ({"/dev/null": "r"}, os.O_WRONLY, "EACCES"),
+        ({"/dev/null": "w"}, os.O_RDONLY, "EACCES"),
+        ({"/dev/null": "r"}, os.O_RDWR, "EACCES"),
+        ({"/dev": "r"}, os.O_WRONLY | os.O_CREAT, "EACCES"),
+        ({"/dev/null": "rw"}, os.O_WRONLY | os.O_CREAT | os.O_EXCL, "EACCES"),
+        ({"/dev/null": "rw"}, os.O_RDONLY | os.O_DIRECTORY, "ENOTDIR"),
+        ({"/dev/zero": "r"}, os.O_RDONLY, "EACCES"),
+    ],
+)
+def test_null_device_not_granted_so_is_told(rules: dict[str, str], flags: int, told: str, answered: list[int]) -> None:
+    assert run(lambda: outcome(lambda: _null_as_made(flags)), rules).value == told
+    assert answered.count(NUMBERS[linux.ARCH]["openat"]) == 1
+
+
+def test_write_to_anything_else_is_looked_at_by_python(folder: Path, answered: list[int]) -> None:
+    def act() -> Any:
+        return outcome(lambda: openat(os.fsencode(folder / "file"), os.O_WRONLY | os.O_TRUNC))
+
+    assert run(act, {str(folder): "rw"}).value == 0
+    assert run(act, {str(folder): "r"}).value == "EACCES"
+    assert answered.count(NUMBERS[linux.ARCH]["openat"]) == 2
 
 
 def rules_of_folder(folder: Path) -> dict[str, str]:
