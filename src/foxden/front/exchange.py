@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 if TYPE_CHECKING:
+    from foxden.parent.answers import Reply
     from foxden.parent.channel import Response
     from foxden.parent.den import Den
-    from foxden.parent.runtime import Fetched
 
 _PIECES = 16  # waiting at most, 64 KiB or so each
 _LOOK_S = 0.1
@@ -66,7 +66,7 @@ class Exchange:
             ask.url, method=ask.method, headers=ask.headers, body=ask.data, follow=ask.follow,
             timeout_s=ask.timeout_s, sink=self._take, on_head=self._take_head,
         )  # fmt: skip
-        self._done: Future[Fetched] = den._submit(work)
+        self._done: Future[Reply] = den._submit(work)
         self._done.add_done_callback(self._ended)
 
     def _take_head(self, response: Response) -> None:
@@ -82,7 +82,7 @@ class Exchange:
             except queue.Full:
                 continue
 
-    def _ended(self, done: Future[Fetched]) -> None:
+    def _ended(self, done: Future[Reply]) -> None:
         if self._head.done():
             return
         if done.cancelled():
@@ -103,7 +103,7 @@ class Exchange:
                 continue
         self._done.result()
 
-    def result(self) -> Fetched:
+    def result(self) -> Reply:
         return self._done.result()
 
     def __enter__(self) -> Self:

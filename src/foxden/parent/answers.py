@@ -1,7 +1,7 @@
 """What a den answers: a page, a reply.  Dataclasses, as they are for users to compare, copy and take apart.
 
 Runs in: the caller's thread, in the parent.  Trusts: nothing of the texts in them.
-Flow: Shown → page_of → Page; Fetched → reply_of → Reply.
+Flow: Shown → page_of → Page; an exchange that has ended (Runtime.fetch) → Reply.
 Source: interface.md "Python".
 """
 
@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 if TYPE_CHECKING:
     from foxden.model.page import Link
     from foxden.parent.documents import Shown
-    from foxden.parent.runtime import Fetched
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Reply:
-    """One answered request."""
+    """One answered request.  `body` is empty when it went to a sink."""
 
     url: str
     status: int
@@ -75,34 +76,14 @@ class Reply:
 
 
 def page_of(url: str, shown: Shown) -> Page:
-    content = shown.content
     return Page(
         url=url,
         final_url=str(shown.url),
         status=shown.status,
-        title=content.title,
-        text=content.text,
-        html=content.html,
-        encoding=content.encoding,
-        content_type=content.content_type,
-        links=content.links,
         received_bytes=shown.received_bytes,
         redirects=shown.redirects,
         timing=shown.timing,
         process={"pid": shown.pid, "type": "content", "remote_type": shown.remote_type, "name": shown.name},
-        truncated=content.truncated,
         sha256=shown.sha256,
-    )
-
-
-def reply_of(fetched: Fetched) -> Reply:
-    return Reply(
-        url=fetched.url,
-        status=fetched.status,
-        http_version=fetched.http_version,
-        headers=fetched.headers,
-        body=fetched.body,
-        received_bytes=fetched.received_bytes,
-        redirects=fetched.redirects,
-        remote=fetched.remote,
+        **msgspec.structs.asdict(shown.content),  # each of its fields is one of a page's
     )

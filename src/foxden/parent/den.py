@@ -259,12 +259,10 @@ class Den(_Door):
 
         Raises: NetworkError, LoadError, ChildCrashed, SandboxUnavailable.
         """
-        from foxden.parent.answers import reply_of
-
         work = self._runtime.fetch(
             url, method=method, headers=headers, body=data, follow=follow, timeout_s=timeout, sink=sink
         )
-        return reply_of(self._run(work))
+        return self._run(work)
 
     def run(self, arguments: Sequence[str], **options: Unpack[RunArguments]) -> Done:
         """Run an unmodified program in a plugin process, and wait for its end.
@@ -346,12 +344,10 @@ class AsyncDen(_Door):
         sink: Callable[[bytes | memoryview], object] | None = None,
     ) -> Reply:
         """See Den.fetch."""
-        from foxden.parent.answers import reply_of
-
         work = self._runtime.fetch(
             url, method=method, headers=headers, body=data, follow=follow, timeout_s=timeout, sink=sink
         )
-        return reply_of(await self._wait(work))
+        return await self._wait(work)
 
     async def run(self, arguments: Sequence[str], **options: Unpack[RunArguments]) -> Done:
         """See Den.run.  Cancelling ends the program."""

@@ -11,9 +11,7 @@ import asyncio
 import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
-
-import msgspec
+from typing import TYPE_CHECKING, TypeVar
 
 from foxden.errors import FoxdenError, LoadError, NetworkError
 from foxden.ipc.fields import Listener, StackPipe
@@ -43,6 +41,9 @@ from foxden.protocols.broker import PBroker
 from foxden.protocols.network import LoadSink, PHttpTransaction
 from foxden.protocols.process import PChildProcess
 from foxden.sandbox import parent_lock
+
+if TYPE_CHECKING:
+    from foxden.parent.answers import Reply
 
 T = TypeVar("T")
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) foxden/0.1"
@@ -74,19 +75,6 @@ def _checked_seconds(timeout_s: float) -> float:
 
 class IdleParent(ChildParent, protocol=PChildProcess, side=Side.PARENT):
     """A child whose work comes in a later version."""
-
-
-class Fetched(msgspec.Struct, frozen=True):
-    """One finished exchange; `body` is empty when it went to a sink."""
-
-    url: str
-    status: int
-    http_version: str
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-    received_bytes: int
-    redirects: tuple[str, ...]
-    remote: str
 
 
 class Runtime:
@@ -177,7 +165,7 @@ class Runtime:
         timeout_s: float,
         sink: Callable[[bytes | memoryview], object] | None = None,
         on_head: Callable[[Response], object] | None = None,
-    ) -> Fetched:
+    ) -> Reply:
         """One exchange (redirects followed if asked); the body to `sink`, or returned.  `on_head` comes before it.
 
         Raises: NetworkError, LoadError, and what starting the socket process raises.
@@ -200,7 +188,9 @@ class Runtime:
         timeout_s: float,
         sink: Callable[[bytes | memoryview], object] | None,
         on_head: Callable[[Response], object] | None,
-    ) -> Fetched:
+    ) -> Reply:
+        from foxden.parent.answers import Reply
+
         response = await self._channel.open(request, timeout_s=timeout_s, follow=follow)
         parts: list[bytes] = []
         take = sink or (lambda view: parts.append(bytes(view)))
@@ -220,7 +210,7 @@ class Runtime:
         finally:
             self.network.forget_body(response.channel_id)
             response.transaction.end()
-        return Fetched(
+        return Reply(
             url=response.url.href, status=head.status, http_version=head.http_version, headers=head.headers,
             body=b"".join(parts), received_bytes=stop.received_bytes, redirects=response.redirects,
             remote=head.remote,
