@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support import boxed
+from tests.support.den import pids, wait_until
 
 import foxden
-from foxden import Den, Policy, PolicyError, SandboxExecutor, executor
+from foxden import AsyncDen, Den, Policy, PolicyError, SandboxExecutor, executor
+from foxden.parent.call_pools import POOLS_MAX
 
 WAIT_S = 30
 
@@ -151,6 +155,57 @@ def test_every_way_to_call_a_function_takes_a_policy(own_den: Den, data: Path, t
     for bare in (foxden.untrusted, den.call):
         with pytest.raises(PermissionError):
             bare(boxed.open_file, wanted)
+
+
+def numbered(number: int) -> Policy:
+    return Policy(env={"N": str(number)})
+
+
+def held(den: Den) -> tuple[int, int]:
+    """Pools whose threads live, and workers."""
+    return sum(pool.thread.is_alive() for pool in list(den._pools)), len(pids(den, "utility"))
+
+
+def test_many_policies_in_a_row_leave_few_workers(own_den: Den) -> None:
+    den = own_den
+    for number in range(3 * POOLS_MAX):
+        assert den.call(boxed.number_there, policy=numbered(number)) == number
+    wait_until(lambda: max(held(den)) <= POOLS_MAX, "pools beyond those that are kept to end")
+    assert min(held(den)) == POOLS_MAX, "and no more than those"
+    last = numbered(3 * POOLS_MAX - 1)
+    uses = [den.call(boxed.use_again, policy=last) for _ in range(3)]
+    assert uses == [1, 2, 3], "one that is kept is used again"
+    assert den.call(boxed.number_there, policy=numbered(0)) == 0, "and one that is not starts anew"
+    assert den.call(boxed.use_again, policy=last) == 4
+
+
+def test_more_policies_at_once_than_are_kept_all_have_their_calls(own_den: Den) -> None:
+    den, numbers = own_den, range(2 * POOLS_MAX)
+    with ThreadPoolExecutor(len(numbers)) as threads:
+        for before in (0.5, 0.0):  # all at once; and in each other's way
+            found = threads.map(lambda number: den.call(boxed.number_there, before, policy=numbered(number)), numbers)  # noqa: B023
+            assert list(found) == list(numbers)
+    wait_until(lambda: max(held(den)) <= POOLS_MAX, "pools beyond those that are kept to end")
+
+
+def test_calls_that_are_awaited_have_their_pools_and_let_them_go() -> None:
+    async def work() -> None:
+        async with AsyncDen(warm=("utility",)) as den:
+            numbers = range(2 * POOLS_MAX)
+            calls = [den.call(boxed.number_there, 0.2, policy=numbered(number)) for number in numbers]
+            assert list(await asyncio.gather(*calls)) == list(numbers)
+            given_up = asyncio.ensure_future(den.call(boxed.sleep, 0.5, policy=numbered(100)))
+            await asyncio.sleep(0.2)
+            given_up.cancel()
+            for number in numbers:  # its pool is closed while the function sleeps on
+                assert await den.call(boxed.number_there, policy=numbered(number)) == number
+            for _ in range(200):
+                if len(den._pools) <= POOLS_MAX:
+                    break
+                await asyncio.sleep(0.05)
+            assert len(den._pools) == POOLS_MAX
+
+    asyncio.run(work())
 
 
 def test_one_policy_serves_functions_and_programs(own_den: Den, data: Path) -> None:

@@ -134,6 +134,21 @@ def environment() -> dict[str, str]:
     return dict(os.environ)
 
 
+def number_there(before: float = 0) -> int:
+    """What the environment has as N, after so many seconds."""
+    time.sleep(before)
+    return int(os.environ["N"])
+
+
+_uses: list[None] = []
+
+
+def use_again() -> int:
+    """How often this worker has been used so."""
+    _uses.append(None)
+    return len(_uses)
+
+
 def allocate(size: int) -> int:
     return len(bytearray(size))
 

@@ -20,18 +20,17 @@ from foxden.model.enforcement import Layer
 from foxden.model.process_types import BY_NAME
 from foxden.model.records import ProcessRecord, Violation
 from foxden.parent.broker import AskRecord
+from foxden.parent.call_pools import CallPools
 from foxden.parent.grant_arguments import StrPath
-from foxden.parent.policies import Policy, policy_grants
+from foxden.parent.policies import Policy
 from foxden.parent.program_request import RunArguments, request_of
 from foxden.parent.programs import Done, run_program
 from foxden.parent.runtime import Runtime
 from foxden.protocols.network import LoadSink
-from foxden.sandbox.grants import FUNCTION_POLICY, Grants
 
 if TYPE_CHECKING:
     from foxden.parent.answers import Page, Reply
     from foxden.parent.calls import Sizes
-    from foxden.parent.functions import Functions
     from foxden.parent.support import SupportReport
     from foxden.parent.utility import Settings
     from foxden.parent.workers import Pool
@@ -73,7 +72,7 @@ class _Door:
         self._gate = threading.Lock()  # nothing is handed to the loop behind the closing's back
         self._closed = False
         self._pools: set[Pool] = set()
-        self._calls: dict[Grants, Functions] = {}  # by policy
+        self._calls = CallPools(self.make_pool)
         self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
         # Children die with the thread that started their makers, so this one lives exactly as long as the den.
@@ -121,7 +120,7 @@ class _Door:
                 if self._closed:
                     return
                 self._closed = True
-                for pool in self._pools:
+                for pool in list(self._pools):  # others end meanwhile, on their own threads
                     pool.close(cancel=True)
                 closing = asyncio.run_coroutine_threadsafe(_close(self._runtime), self._loop)
             try:
@@ -156,19 +155,6 @@ class _Door:
         except RuntimeError:
             return False
         return True
-
-    def _functions(self, policy: Any) -> Functions:
-        grants = policy_grants(policy, FUNCTION_POLICY)
-        with self._gate:
-            made = self._calls.get(grants)
-        if made is None:
-            from foxden.parent.function_view import grants_of_policy
-            from foxden.parent.functions import Functions
-
-            made = Functions(self.make_pool, grants=grants_of_policy(grants))
-            with self._gate:
-                made = self._calls.setdefault(grants, made)
-        return made
 
     def _stop(self) -> None:
         for pool in list(self._pools):
@@ -280,12 +266,14 @@ class Den(_Door):
         """Call a function in a worker of this den, and return what it returns, as data.
 
         policy: "utility", a policy file, or a Policy; a parameter of the function's own with this name is given by
-        place.  Workers are shared by all calls of this den with the same policy, and live as long as the den does;
-        `SandboxExecutor(den=…)` has limits, grants and more.
+        place.  Workers are shared by all calls of this den with the same policy, and kept for the next one; of more
+        policies than a few those that nobody used for longest start anew.  `SandboxExecutor(den=…)` has limits, grants
+        and more.
         Raises: what the function raised, or RemoteError; PolicyError, ArgumentsNotSendable, ResultNotData,
         ChildCrashed.
         """
-        return self._functions(policy).submit(function, args, kwargs).result()  # type: ignore[no-any-return]
+        with self._calls.lend(policy) as functions:
+            return functions.submit(function, args, kwargs).result()  # type: ignore[no-any-return]
 
     def processes(self) -> list[ProcessRecord]:
         """All processes of this den, the parent first."""
@@ -365,7 +353,8 @@ class AsyncDen(_Door):
         self, function: Callable[..., Any], /, *args: Any, policy: StrPath | Policy | None = None, **kwargs: Any
     ) -> Any:
         """See Den.call.  A function that is `async` runs in the worker, on a loop of its own there."""
-        return await asyncio.wrap_future(self._functions(policy).submit(function, args, kwargs))
+        with self._calls.lend(policy) as functions:
+            return await asyncio.wrap_future(functions.submit(function, args, kwargs))
 
     async def processes(self) -> list[ProcessRecord]:
         """See Den.processes."""
