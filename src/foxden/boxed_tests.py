@@ -29,7 +29,7 @@ from foxden.parent.function_view import import_path, readable_folders
 from foxden.pytest_plugin import MARKER, Told, told_key
 from foxden.sandbox.syscalls import policy_error
 
-_OPTIONS = ("read", "write", "connect", "env", "memory", "timeout", "level", "policy", "preload")
+_OPTIONS = ("read", "write", "connect", "env", "memory", "timeout", "cpu_time", "level", "policy", "preload")
 _PATHS = ("read", "write")
 _MAX_ANSWER = 4 << 20  # bytes
 _OWN_FOLDERS = ("tmp_path",)  # fixtures that stand for a folder of the test's own: the test may write there
@@ -77,7 +77,8 @@ def _settle(item: pytest.Function, den: Den, future: Any) -> None:
         answer = answer_of(future.result())
     except FoxdenError as error:  # it ended its worker, or never came there, or answered with no data
         text = f"{type(error).__name__}: {error}"
-        hint = _LONGER if isinstance(error, CallTimeout) else "" if isinstance(error, ChildCrashed) else error.hint
+        late = isinstance(error, CallTimeout) and error.limit == "timeout"
+        hint = _LONGER if late else "" if isinstance(error, ChildCrashed) else error.hint
         _tell(item, den, future, [f"E   {one_line(text)}", *_notes(error), *_hint(hint)], text)
         raise error from None
     for stream, text in ((sys.stdout, answer.out), (sys.stderr, answer.err)):

@@ -74,7 +74,12 @@ class ChildTimeout(FoxdenError):
 
 
 class CallTimeout(ChildTimeout, TimeoutError):
-    """A function did not return before its deadline.  Its worker was ended, and another takes its place."""
+    """A function did not return before its deadline, or used more processor time than a call may.  Its worker was
+    ended, and another takes its place.  `limit`: which it was, `timeout` or `cpu-time`."""
+
+    def __init__(self, message: str, *, limit: str = "timeout", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.limit = limit
 
 
 class ArgumentsNotSendable(FoxdenError, TypeError):

@@ -43,7 +43,8 @@ class SandboxExecutor(Executor):
 
     max_workers: as many as there are processors.  read, write: paths that functions may use beside their imports.
     env: variables, or names whose values are the caller's.  preload: modules that workers import when they start.
-    timeout: seconds for one call; its worker is ended then.  memory: bytes, or a size like "512 MiB", for one worker.
+    timeout, cpu_time: seconds for one call, and of processor time in it; its worker is ended then.
+    memory: bytes, or a size like "512 MiB", for one worker.
     initializer, initargs, max_tasks_per_child: as in the standard library.  fresh: each call gets a worker of its own.
     level: 1, or 0 for no sandbox.  den: an open den to have the workers in; None: one of its own.
     policy: "utility", a policy file, or a Policy: more than every worker has; of two values for one thing the option's
@@ -64,6 +65,7 @@ class SandboxExecutor(Executor):
         env: Mapping[str, str] | Iterable[str] | None = None,
         preload: Iterable[str] = (),
         timeout: float | None = None,
+        cpu_time: float | None = None,
         memory: int | str | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
@@ -86,8 +88,9 @@ class SandboxExecutor(Executor):
         try:
             self._functions = Functions(
                 home.make_pool, max_workers=max_workers, grants=grants, preload=preload, timeout=timeout,
-                initializer=initializer, initargs=initargs, max_tasks_per_child=max_tasks_per_child, fresh=fresh,
-                returns=returns, max_result=max_result, finished=own.close if own is not None else lambda: None,
+                cpu_time=cpu_time, initializer=initializer, initargs=initargs,
+                max_tasks_per_child=max_tasks_per_child, fresh=fresh, returns=returns, max_result=max_result,
+                finished=own.close if own is not None else lambda: None,
             )  # fmt: skip
         except BaseException:
             if own is not None:

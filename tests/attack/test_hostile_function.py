@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from tests.support import boxed
+from tests.support.den import wait_until
 
 import foxden
 from foxden import Den, SandboxExecutor
@@ -60,6 +61,37 @@ def test_a_deadline_holds_while_nobody_looks(den: Den) -> None:
         future = pool.submit(boxed.hang)
         time.sleep(1.5)
         assert isinstance(future.exception(0), foxden.CallTimeout)
+
+
+@pytest.mark.parametrize(("function", "args"), [(boxed.spin, ()), (boxed.spin_in_threads, (3,))])
+def test_a_function_that_computes_without_end_is_ended(den: Den, function: Any, args: Any) -> None:
+    with SandboxExecutor(1, den=den, cpu_time=0.3, timeout=WAIT_S) as pool:
+        assert run(pool, boxed.double, 1) == 2
+        begun = time.monotonic()
+        future, behind = pool.submit(function, *args), pool.submit(boxed.double, 4)
+        with pytest.raises(foxden.CallTimeout, match=r"used more than 0\.3 s of processor time") as caught:
+            future.result(WAIT_S)
+        assert time.monotonic() - begun < WAIT_S / 3, "long before its timeout"
+        assert (caught.value.limit, isinstance(caught.value, TimeoutError)) == ("cpu-time", True)
+        assert "cpu_time=" in caught.value.hint
+        assert behind.result(WAIT_S) == 8, "what waited behind it is done by the next worker"
+
+
+def test_processor_time_is_watched_while_nobody_looks(den: Den) -> None:
+    with SandboxExecutor(1, den=den, cpu_time=0.1) as pool:
+        future = pool.submit(boxed.spin)
+        wait_until(lambda: future._state == "FINISHED", "the call to be ended")  # asking it would be looking
+        assert isinstance(future.exception(0), foxden.CallTimeout)
+
+
+def test_a_chunk_that_computes_without_end_takes_no_other_with_it(den: Den) -> None:
+    with SandboxExecutor(1, den=den, cpu_time=0.2, timeout=WAIT_S) as pool:
+        run(pool, boxed.double, 1)
+        futures = [pool._functions.submit_each(boxed.compute, [[seconds, 0]]) for seconds in (0.1, 60, 0.3, 0.1)]
+        assert futures[0].result(WAIT_S) == [None, None]
+        with pytest.raises(foxden.CallTimeout, match=r"used more than 0\.4 s"):
+            futures[1].result(WAIT_S)
+        assert [future.result(WAIT_S) for future in futures[2:]] == [[None, None]] * 2
 
 
 def test_exit_at_once_names_the_code_and_the_last_words(pool: SandboxExecutor) -> None:

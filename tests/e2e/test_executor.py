@@ -378,7 +378,9 @@ def test_a_worker_is_used_again_fresh_or_so_often(den: Den) -> None:
     ("options", "error"),
     [
         ({"max_workers": 0}, ValueError), ({"max_tasks_per_child": 0}, ValueError), ({"initializer": 5}, TypeError),
-        ({"timeout": 0}, foxden.FoxdenError), ({"memory": "lots"}, foxden.FoxdenError),
+        ({"timeout": 0}, foxden.FoxdenError), ({"cpu_time": -1}, foxden.FoxdenError),
+        ({"cpu_time": float("nan")}, foxden.FoxdenError), ({"cpu_time": "5"}, foxden.FoxdenError),
+        ({"memory": "lots"}, foxden.FoxdenError),
         ({"memory": 5}, foxden.FoxdenError), ({"read": ["/"]}, foxden.PolicyError),
         ({"read": ["/no/such/path"]}, foxden.FoxdenError), ({"connect": ["example.org"]}, foxden.PolicyError),
         ({"level": 4}, foxden.PolicyError), ({"policy": "socket"}, foxden.PolicyError),
@@ -480,6 +482,20 @@ def test_memory_is_limited(den: Den) -> None:
         with pytest.raises(MemoryError):
             run(pool, boxed.allocate, 512 << 20)
         assert run(pool, boxed.double, 2) == 4
+
+
+def test_processor_time_is_that_of_one_call(den: Den) -> None:
+    with SandboxExecutor(1, den=den, cpu_time=0.5) as pool:
+        uses = []
+        for _ in range(4):
+            run(pool, boxed.compute, 0.25)
+            uses.append(run(pool, boxed.use_again))
+        assert uses == [1, 2, 3, 4], "one worker, with twice as much together"
+        assert run(pool, boxed.sleep, 0.8, "slept") == "slept", "time in which it does nothing does not count"
+        with pytest.raises(foxden.CallTimeout, match=r"compute: used more than 0\.5 s of processor time"):
+            run(pool, boxed.compute, 20)
+        assert run(pool, boxed.use_again) == 1, "another worker"
+        assert list(pool.map(boxed.compute, [0.2] * 4, range(4), chunksize=4)) == list(range(4)), "each has its own"
 
 
 def test_packages_are_imported_late_and_preloaded(den: Den, pool: SandboxExecutor) -> None:

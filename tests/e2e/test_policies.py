@@ -113,6 +113,19 @@ def test_limits_and_environment_are_applied_and_options_win(den: Den, monkeypatc
         assert run(pool, boxed.sleep, 0.4, "late") == "late"
 
 
+def test_processor_time_is_limited_and_the_option_wins(own_den: Den) -> None:
+    den, policy = own_den, Policy(cpu_time=0.3)
+    for _ in range(3):
+        assert den.call(boxed.compute, 0.15, "done", policy=policy) == "done"
+    with pytest.raises(foxden.CallTimeout, match=r"spin: used more than 0\.3 s of processor time") as caught:
+        den.call(boxed.spin, policy=policy)
+    assert caught.value.limit == "cpu-time"
+    assert den.call(boxed.double, 2, policy=policy) == 4, "the pool goes on"
+    assert den.call(boxed.compute, 0.5, "done") == "done", "the control: without the policy"
+    with SandboxExecutor(1, den=den, policy=policy, cpu_time=20) as pool:
+        assert run(pool, boxed.compute, 0.5, "done") == "done"
+
+
 def test_file_size_is_limited(den: Den, data: Path) -> None:
     with SandboxExecutor(1, den=den, policy=Policy(write=[data], file_size="64 KiB")) as pool:
         assert run(pool, write, str(data / "small"), "x" * 1000)
@@ -223,8 +236,7 @@ def test_one_policy_serves_functions_and_programs(own_den: Den, data: Path) -> N
     ("options", "words"),
     [
         ({"policy": Policy(connect=["example.org"])}, "have no network"),
-        ({"policy": Policy(cpu_time=5)}, "a worker serves many calls"),
-        ({"policy": Policy(output="1 MiB")}, "a function returns its output"),
+        ({"policy": Policy(output="1 MiB")}, "nothing that a function prints reaches its caller"),
         ({"policy": Policy(memory="1 MiB")}, "memory: expected at least 32 MiB"),
         ({"policy": Policy(memory="1 GiB"), "level": 0}, "expected 1 with a policy, got 0"),
         ({"policy": Policy(deny=["/usr"]), "read": ["/usr"]}, "expected one answer for /usr"),
@@ -237,3 +249,9 @@ def test_what_a_function_cannot_have_is_refused(den: Den, options: dict[str, Any
     with pytest.raises(foxden.FoxdenError) as caught:
         SandboxExecutor(den=den, **options)
     assert words in str(caught.value)
+
+
+def test_a_limit_on_output_names_what_to_use_instead(den: Den) -> None:
+    with pytest.raises(PolicyError) as caught:
+        den.call(os.getpid, policy=Policy(output="1 MiB"))
+    assert "max_result=" in caught.value.hint

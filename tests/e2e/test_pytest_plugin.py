@@ -365,6 +365,21 @@ def test_the_timeout_of_the_ini_file_holds(run: Run, pytester: pytest.Pytester) 
     result.stdout.fnmatch_lines(["E   CallTimeout: test_it: did not return within 0.5 s", "hint: *foxden_timeout*"])
 
 
+def test_processor_time_of_a_test_is_bounded_and_the_hint_is_of_that(run: Run) -> None:
+    text = """
+@pytest.mark.sandboxed(cpu_time={})
+def test_it():
+    until = time.process_time() + 1
+    while time.process_time() < until:
+        pass
+"""
+    run(text.format(60)).assert_outcomes(passed=1)
+    result = run(text.format(0.5))
+    result.assert_outcomes(failed=1)
+    told = "E   CallTimeout: test_it: used more than 0.5 s of processor time"
+    result.stdout.fnmatch_lines([told, "hint: cpu_time=*"])
+
+
 def test_a_run_without_marked_tests_loads_nothing(run: Run) -> None:
     result = run("""
 import sys

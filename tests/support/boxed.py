@@ -149,6 +149,14 @@ def use_again() -> int:
     return len(_uses)
 
 
+def compute(seconds: float, value: Any = None) -> Any:
+    """Use so much processor time."""
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
+    return value
+
+
 def allocate(size: int) -> int:
     return len(bytearray(size))
 
@@ -204,6 +212,19 @@ def hang() -> None:
 def spin() -> None:
     while True:
         pass
+
+
+def spin_in_threads(number: int) -> None:
+    """Compute in several threads at once, without the interpreter's lock; and sleep in the one that was called."""
+    import hashlib
+    import threading
+
+    def burn() -> None:
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 1 << 30)
+
+    for _ in range(number):
+        threading.Thread(target=burn, daemon=True).start()
+    time.sleep(60)
 
 
 def leave(code: int) -> None:

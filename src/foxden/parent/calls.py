@@ -26,8 +26,14 @@ class Sizes(msgspec.Struct, frozen=True):
 
     max_workers: int
     seconds: float | None = None  # that a call may take
+    cpu_seconds: float | None = None  # … of processor time
     calls_each: int | None = None  # that a worker serves before another takes its place
     spare: bool = False  # keep a worker ready beside those at work
+
+    def times(self, calls: int) -> tuple[float | None, float | None]:
+        """What so many calls together may take, and use."""
+        seconds, cpu_seconds = self.seconds, self.cpu_seconds
+        return seconds and seconds * calls, cpu_seconds and cpu_seconds * calls
 
 
 class Call(msgspec.Struct, eq=False):
@@ -41,6 +47,11 @@ class Call(msgspec.Struct, eq=False):
     future: CallFuture
     worker: Worker | None = None
     begun: bool = False  # its future says that it runs: it can be sent again, but not cancelled
+    cpu_seconds: float | None = None  # it may use
+    # ---- parent/deadlines
+    until: float = float("inf")
+    cpu_from: float = 0.0  # what its worker had used when it began
+    entry: int = 0
 
 
 class CallFuture(Future[Any]):

@@ -91,9 +91,8 @@ def grants_of_policy(policy: Grants) -> FunctionGrants:
 _NOT_FOR_FUNCTIONS = {
     "connect": ("network.connect: functions in a box have no network in this version",
                 "fetch with Den.fetch, and hand the bytes to the function"),
-    "cpu_time_s": ("limits.cpu_time: a worker serves many calls, and its time is all of theirs",
-                   "limits.timeout bounds one call"),
-    "output": ("limits.output: a function returns its output", "max_result= bounds it"),
+    "output": ("limits.output: nothing that a function prints reaches its caller",
+               "max_result= of the executor bounds what a call returns; of what is printed the last lines are kept"),
 }  # fmt: skip
 
 

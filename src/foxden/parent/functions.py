@@ -37,6 +37,7 @@ class Functions:
         grants: FunctionGrants | None = None,
         preload: Iterable[str] = (),
         timeout: float | None = None,
+        cpu_time: float | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         max_tasks_per_child: int | None = None,
@@ -53,7 +54,8 @@ class Functions:
         self._view = arguments.View((*folders, *given.read, *given.write, *granted, _stdlib()))
         sizes = Sizes(
             max_workers=_workers(max_workers),
-            seconds=_seconds(given.policy.timeout_s if timeout is None else timeout),
+            seconds=_seconds("timeout", given.policy.timeout_s if timeout is None else timeout),
+            cpu_seconds=_seconds("cpu_time", given.policy.cpu_time_s if cpu_time is None else cpu_time),
             calls_each=1 if fresh else _tasks(max_tasks_per_child),
             spare=fresh,
         )
@@ -113,11 +115,11 @@ def _tasks(given: int | None) -> int | None:
     return given
 
 
-def _seconds(given: float | None) -> float | None:
+def _seconds(name: str, given: float | None) -> float | None:
     if given is None:
         return None
-    if not given > 0:  # this way round for nan
-        raise FoxdenError(f"timeout: expected more than 0 seconds, got {given}")
+    if isinstance(given, str) or not given > 0:  # this way round for nan
+        raise FoxdenError(f"{name}: expected more than 0 seconds, got {given!r}", hint=f"{name}=5")
     return min(given, _LONGEST_S)
 
 

@@ -73,10 +73,8 @@ class Pool:
 
     def submit(self, name: str, packed: Packed, *, each: int = 0) -> CallFuture:
         """Queue one call; `each`: it is a chunk of so many.  Raises RuntimeError, DenClosed, WorkersBroken."""
-        seconds = self._sizes.seconds
-        if seconds is not None and each:
-            seconds *= each
-        call = Call(next(self._numbers), name, packed, bool(each), seconds, CallFuture())
+        seconds, cpu_seconds = self._sizes.times(each or 1)
+        call = Call(next(self._numbers), name, packed, bool(each), seconds, CallFuture(), cpu_seconds=cpu_seconds)
         with self._lock:
             worker = self._take_idle()
         if worker is None:
@@ -259,10 +257,6 @@ class Pool:
                 self._start_if_needed()
         self._soon(lambda: end_soon(worker))
 
-    def _start_clock(self, call: Call) -> None:
-        if call.seconds is not None:
-            self._set_deadline(time.monotonic() + call.seconds, call)
-
     def _next(self, worker: Worker) -> None:
         """Give a worker that is free its next call, or let it wait."""
         while True:
@@ -402,29 +396,28 @@ class Pool:
 
     # ---- deadlines
 
-    def _set_deadline(self, when: float, call: Call) -> None:
+    def _start_clock(self, call: Call) -> None:
+        if call.seconds is None and call.cpu_seconds is None:
+            return
         with self._lock:
-            self._deadlines.add(when, call)
-            wake = when < self._sleeps_until
+            wake = self._deadlines.begin(call, time.monotonic()) < self._sleeps_until
         if wake:
             self._ring()
 
     def _pass_deadlines(self) -> None:
-        now = time.monotonic()
-        late: list[tuple[Worker, Call]] = []
+        late: list[tuple[Worker, Call, CallTimeout]] = []
         with self._lock:
-            for call in self._deadlines.take_late(now):
+            for call, error in self._deadlines.take_late(time.monotonic()):
                 worker = call.worker
                 if worker is not None and self._busy.get(worker) is call:
                     del self._busy[worker]
                     worker.dead = True
                     self._take_back(worker)
-                    late.append((worker, call))
-        for worker, call in late:
-            text = f"{call.name}: did not return within {call.seconds:g} s"
-            self._end(worker, text)
+                    late.append((worker, call, error))
+        for worker, call, error in late:
+            self._end(worker, str(error))
             worker.hang_up()
-            settle(call.future, None, CallTimeout(text, hint="timeout= of the executor gives it longer"))
+            settle(call.future, None, error)
 
     # ---- the pool's own thread
 
