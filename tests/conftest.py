@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Generator, Iterator
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from tests.support import leaks, users
+from tests.support import alone, leaks, users
 from tests.support.pki import Pki
 from tests.support.servers import Nginx, python_docs_directory
 
@@ -33,6 +34,18 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
             report.outcome = "failed"
             report.longrepr = f"{item.nodeid}: {reason} (FOXDEN_TEST_STRICT: nothing may be missing)"
     return report
+
+
+# --- beside each other --------------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    """A test that needs the whole machine waits until the other workers' tests are done, and they wait for it."""
+    place = alone.place_of(item.config)
+    is_alone = item.get_closest_marker(alone.MARKER) is not None
+    with alone.turn(place, alone=is_alone) if place is not None else contextlib.nullcontext():
+        return (yield)
 
 
 # --- leaks ------------------------------------------------------------------------------------------------------

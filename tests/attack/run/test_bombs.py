@@ -27,6 +27,7 @@ def test_thousands_of_short_children_one_after_the_other_all_run(
     assert done.stdout == f"made {count} all\n"
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how", ["zombies", "threads", "forks"])
 def test_bomb_of_processes_meets_its_limit(ground: Ground, compiled: Callable[[str], str], how: str) -> None:
     """Cases 61, 62 and 64: counted alike, whatever they are."""
@@ -47,6 +48,7 @@ while True:
 """
 
 
+@pytest.mark.alone
 def test_fork_bomb_ends_with_its_time_and_the_broker_answers_others(ground: Ground) -> None:
     """Case 62: killed within a second."""
     began = time.monotonic()
@@ -61,11 +63,11 @@ def test_fork_bomb_ends_with_its_time_and_the_broker_answers_others(ground: Grou
         time.sleep(1)
         done = ground.run("/bin/sh", "-c", f"echo fine > {ground.rw}/fine && cat {ground.rw}/fine")
         assert done.stdout == "fine\n"
-        said = json.loads(bomb.communicate(timeout=60)[0])
+        said = json.loads(bomb.communicate(timeout=20)[0])
     # By its time; as root, whose tasks the kernel does not count, what counts them from outside may be first.
     ends = {"timeout": 124, "processes": 137} if os.getuid() == 0 else {"timeout": 124}
     assert bomb.returncode == ends.get(said["limit"]), said
-    assert time.monotonic() - began < 50
+    assert time.monotonic() - began < 15
 
 
 ENDS = {  # kind → how it may end: an error that the program sees, or killed by the limit
@@ -102,6 +104,7 @@ def test_memory_within_the_limit_is_given(ground: Ground) -> None:
     assert done.stdout == f"{64 << 20}\n"
 
 
+@pytest.mark.alone
 def test_processor_time_of_all_processes_ends_them(ground: Ground) -> None:
     """Case 66."""
     began = time.monotonic()
