@@ -209,6 +209,19 @@ def test_hostile():
     result.stdout.fnmatch_lines(["E   FoxdenError: the worker's answer is no result of a test"])
 
 
+def test_words_that_nobody_can_write_on_do_not_end_a_run_of_several_workers(run: Run) -> None:
+    text = """
+def test_says_it():
+    print("\\udc80 printed")
+    assert False, "\\udc80 \\ud800 raised"
+"""
+    tests = "pytestmark = pytest.mark.sandboxed\n" + text + "\ndef test_other():\n    pass\n"
+    result = run(tests, "-n", "2")
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["E   AssertionError: \\x80 \\ud800 raised", "\\x80 printed"])
+    run(text, "-n", "2").stdout.fnmatch_lines(["INTERNALERROR>*strings must be utf-8 encodable"])  # the control
+
+
 def test_what_was_refused_is_shown_with_a_failed_test_alone(run: Run) -> None:
     result = run("""
 pytestmark = pytest.mark.sandboxed

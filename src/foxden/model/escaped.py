@@ -11,23 +11,16 @@ from __future__ import annotations
 CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
 # They reorder what stands around them: `exe.txt` can look like `txt.exe`.
 BIDI = {code: f"\\u{code:04x}" for code in (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+# Bytes that are no UTF-8, and halves of pairs: whoever writes the text on is stopped by an exception.
+_SURROGATES = {
+    code: f"\\x{code & 0xFF:02x}" if 0xDC80 <= code < 0xDD00 else f"\\u{code:04x}" for code in range(0xD800, 0xE000)
+}
 _LINES = {0x0A: " ", 0x09: " ", 0x2028: " ", 0x2029: " "}
-_ONE_LINE = str.maketrans({**CONTROLS, **BIDI, **_LINES})
+_ONE_LINE = str.maketrans({**CONTROLS, **BIDI, **_SURROGATES, **_LINES})
 # A name that is quoted must not look like two words, or like another name: here newlines are shown, too, and so are
-# bytes that are no UTF-8 (lone surrogates) and characters that nobody sees.
+# characters that nobody sees.
 _UNSEEN = {code: f"\\u{code:04x}" for code in (0xAD, 0x200B, 0x200C, 0x200D, 0x2060, 0x2028, 0x2029, 0xFEFF)}
-_SURROGATES = {code: f"\\x{code & 0xFF:02x}" for code in range(0xDC80, 0xDD00)}
-_QUOTED = str.maketrans(
-    {
-        **CONTROLS,
-        **BIDI,
-        **_UNSEEN,
-        **_SURROGATES,
-        0x0A: "\\n",
-        0x09: "\\t",
-        **{c: f"\\u{c:04x}" for c in range(0xD800, 0xDC80)},
-    }
-)
+_QUOTED = str.maketrans({**CONTROLS, **BIDI, **_UNSEEN, **_SURROGATES, 0x0A: "\\n", 0x09: "\\t"})
 
 
 def one_line(text: str) -> str:

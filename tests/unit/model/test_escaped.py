@@ -11,7 +11,7 @@ from foxden.model.escaped import json_line, one_line, quoted_name
 
 HOSTILE = [
     "\x1b[31m", "\x1b]0;title\x07", "\x9b2J", "a\nb", "a\rb", "a\r\nb", "a\x85b", "a\x0bb", "\u2028", "\u2029",
-    "\u202etxt", "\u2066x\u2069", "\u200f", "\x00", "\x7f", "\u200b", "\ufeff", "\udcff", "\ud800",
+    "\u202etxt", "\u2066x\u2069", "\u200f", "\x00", "\x7f", "\u200b", "\ufeff", "\udcff", "\ud800", "\udfff",
 ]  # fmt: skip
 
 
@@ -28,6 +28,7 @@ def test_one_line_is_one_line_without_controls(text: str) -> None:
     shown = one_line(text)
     assert len(shown.splitlines()) <= 1
     assert not [c for c in shown if unicodedata.category(c) == "Cc" or unicodedata.bidirectional(c) in ("RLO", "LRI")]
+    shown.encode()
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
