@@ -23,8 +23,8 @@ not_as_user=() not_as_root=()
 if [ "$#" -eq 0 ]; then
     mapfile -t not_as_user < <(leave_out property platforms fuzz unit/front unit/ipc unit/model unit/protocols \
         unit/children unit/native/test_build.py e2e/test_build_settings.py)
-    mapfile -t not_as_root < <(leave_out test_guides.py e2e/test_pytest_plugin.py e2e/test_dask.py \
-        e2e/test_web_service.py e2e/test_executor_guides.py interop/test_concurrent_futures_suite.py)
+    mapfile -t not_as_root < <(leave_out test_guides.py e2e/test_pytest_plugin.py e2e/test_boxed_warnings.py \
+        e2e/test_dask.py e2e/test_web_service.py e2e/test_executor_guides.py interop/test_concurrent_futures_suite.py)
 fi
 
 # 5 is pytest's "no test was selected": with -k or a path that is no failure of this run by itself.

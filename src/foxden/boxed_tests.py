@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 from _pytest._code.code import ExceptionChainRepr, ReprFileLocation, ReprTraceback, ReprTracebackNative
 
+from foxden import boxed_warnings
 from foxden.children.utility.boxed_test import BoxedTest
 from foxden.errors import ArgumentsNotSendable, CallTimeout, ChildCrashed, FoxdenError, RemoteError
 from foxden.executor import SandboxExecutor
@@ -49,6 +50,7 @@ class Answer(NamedTuple):
     out: str = ""
     err: str = ""
     error: Exception | None = None
+    warned: tuple[boxed_warnings.Warned, ...] = ()
 
 
 _FIELDS = {"kind": "type", "message": "message", "trace": "trace", "out": "out", "err": "err"}
@@ -83,6 +85,7 @@ def _settle(item: pytest.Function, den: Den, future: Any) -> None:
         raise error from None
     for stream, text in ((sys.stdout, answer.out), (sys.stderr, answer.err)):
         stream.write("".join(one_line(line) + "\n" for line in text.splitlines()))
+    boxed_warnings.show(answer.warned, item.config)
     if answer.outcome == "passed":
         return
     if answer.outcome == "skipped":
@@ -109,10 +112,12 @@ def answer_of(value: object) -> Answer:
     if not isinstance(value, Mapping) or value.get("outcome") not in _OUTCOMES:
         raise wrong
     texts = {field: value.get(key, "") for field, key in _FIELDS.items()}
-    error = value.get("error")
+    error, warned = value.get("error"), boxed_warnings.checked(value.get("warnings", ()))
     if not all(isinstance(text, str) for text in texts.values()) or not isinstance(error, Exception | None):
         raise wrong
-    return Answer(str(value["outcome"]), **texts, error=error)
+    if warned is None:
+        raise wrong
+    return Answer(str(value["outcome"]), **texts, error=error, warned=warned)
 
 
 # ---- what is sent
@@ -153,7 +158,7 @@ def packed(item: pytest.Function, options: Mapping[str, Any]) -> bytes:
     folders = (*readable_folders(import_path()), *options["read"], *options["write"], os.path.dirname(os.__file__))
     view = View(folders, by_value=(item.module.__name__,))
     try:
-        return pack_whole(item.obj, keywords, view=view)
+        return pack_whole(item.obj, (keywords, boxed_warnings.filters_in_force(view)), view=view)
     except ArgumentsNotSendable as error:
         text = f"the test cannot be sent to a worker: {error.__cause__}\nhint: {_SENDABLE}"
     problems = (_problem_of(name, value, view) for name, value in keywords.items())
