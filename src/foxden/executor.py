@@ -22,6 +22,7 @@ from concurrent.futures import Executor, Future
 from typing import Any, ParamSpec, TypeVar, overload
 
 from foxden.ipc.values import MAX_RESULT
+from foxden.parent.call_pools import CallPools
 from foxden.parent.calls import CallFuture
 from foxden.parent.den import AsyncDen, Den
 from foxden.parent.function_view import make_grants
@@ -169,6 +170,9 @@ def _finish_all() -> None:
     for pool in list(_pools):
         pool.close(cancel=False)
         pool.thread.join()
+    for pid, (den, _) in _untrusted.items():
+        if pid == os.getpid():
+            den.close()
 
 
 # ---- decorators
@@ -245,10 +249,19 @@ def untrusted(
     function's own that is named `policy` is given by place.
     Raises: what the function raised, or RemoteError; CallTimeout, ChildCrashed, ArgumentsNotSendable, ResultNotData.
     """
-    options: dict[str, Any] = {"fresh": True}
-    grants = policy_grants(policy, FUNCTION_POLICY)
-    if not grants.is_empty():
-        options["policy"] = grants
-    if grants.timeout_s is None:
-        options["timeout"] = UNTRUSTED_TIMEOUT_S
-    return _shared_executor(options).submit(function, *args, **kwargs).result()
+    with _untrusted_pools().lend(policy) as functions:
+        result: T = functions.submit(function, args, kwargs).result()
+        return result
+
+
+_untrusted: dict[int, tuple[Den, CallPools]] = {}  # by process: at most this one's, and its parent's
+
+
+def _untrusted_pools() -> CallPools:
+    """Those of a den that all calls of `untrusted` share, from the first one to the end of the program."""
+    pid = os.getpid()
+    with _shared_lock:
+        if pid not in _untrusted:
+            den = Den(warm=("utility",))
+            _untrusted[pid] = den, CallPools(den.make_pool, fresh=True, timeout=UNTRUSTED_TIMEOUT_S)
+        return _untrusted[pid][1]

@@ -552,6 +552,9 @@ def shared_executors() -> Iterator[None]:
     for pool in executor._shared.values():
         pool.shutdown()
     executor._shared.clear()
+    for den, _ in executor._untrusted.values():
+        den.close()
+    executor._untrusted.clear()
 
 
 @pytest.mark.usefixtures("shared_executors")

@@ -50,6 +50,9 @@ def shared_executors() -> Iterator[None]:
     for pool in executor._shared.values():
         pool.shutdown()
     executor._shared.clear()
+    for den, _ in executor._untrusted.values():
+        den.close()
+    executor._untrusted.clear()
 
 
 def run(pool: SandboxExecutor, function: Any, *args: Any) -> Any:
@@ -168,6 +171,15 @@ def test_every_way_to_call_a_function_takes_a_policy(own_den: Den, data: Path, t
     for bare in (foxden.untrusted, den.call):
         with pytest.raises(PermissionError):
             bare(boxed.open_file, wanted)
+
+
+@pytest.mark.usefixtures("shared_executors")
+def test_untrusted_with_many_policies_keeps_the_workers_of_a_few() -> None:
+    for number in range(POOLS_MAX + 4):
+        assert foxden.untrusted(os.getenv, "N", policy=numbered(number)) == str(number)
+    ((den, _),) = executor._untrusted.values()
+    wait_until(lambda: len(den._pools) <= POOLS_MAX, "the pools that are too many to end")
+    assert foxden.untrusted(os.getenv, "N", policy=numbered(0)) == "0"
 
 
 def numbered(number: int) -> Policy:

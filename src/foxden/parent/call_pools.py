@@ -1,4 +1,4 @@
-"""The pools behind a den's `call`: one a policy, and no more than a few that nobody is calling.
+"""The pools behind a den's `call`, and behind `untrusted`: one a policy, and no more than a few that nobody is calling.
 
 Runs in: parent, on the callers' threads.  Trusts: the caller.
 Flow: Den.call(policy=…) → lend → Functions.submit … result → give_back → the one unused for longest is closed.
@@ -45,8 +45,9 @@ class Lent:
 class CallPools:
     """See the module's text.  More than POOLS_MAX are open only while as many have calls."""
 
-    def __init__(self, make_pool: MakePool) -> None:
-        self._make_pool = make_pool
+    def __init__(self, make_pool: MakePool, *, fresh: bool = False, timeout: float | None = None) -> None:
+        """`fresh`: each call has a worker of its own.  `timeout`: seconds, where the policy says none."""
+        self._make_pool, self._fresh, self._timeout = make_pool, fresh, timeout
         self._lock = threading.Lock()
         self._kept: dict[Grants, Lent] = {}  # by policy
         self._uses = itertools.count(1)
@@ -72,7 +73,8 @@ class CallPools:
         from foxden.parent.function_view import grants_of_policy
         from foxden.parent.functions import Functions
 
-        return Functions(self._make_pool, grants=grants_of_policy(grants))
+        timeout = self._timeout if grants.timeout_s is None else None
+        return Functions(self._make_pool, grants=grants_of_policy(grants), fresh=self._fresh, timeout=timeout)
 
     def _close_unused(self) -> None:
         """With the lock held: those that are too many and have no call go, the one unused for longest first."""
