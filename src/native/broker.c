@@ -35,8 +35,6 @@
 #define WAIT_MAX_S 86400.0  /* a longer wait ends early, and is begun anew */
 #define NULL_DEVICE "/dev/null"
 #define NULL_ONLY (O_ACCMODE | O_CREAT | O_TRUNC | O_APPEND) /* it is there, and is never longer than nothing */
-#define NEEDS_READ 2u /* sandbox/paths.Access */
-#define NEEDS_WRITE 4u
 #define TURN_MS 1000        /* of a flood: then Python has a turn, for its signals */
 
 /* The tables come from Python as bytes, in these shapes: broker/loops packs them. */
@@ -82,6 +80,7 @@ typedef struct {
 } Loop;
 
 enum answer { ANSWERED, FOR_PYTHON };
+enum access { MAY_READ = 2, MAY_WRITE = 4, MAY_CREATE = 8 }; /* of sandbox/paths.Access */
 
 _Static_assert(sizeof(struct seccomp_notif) == 80 && sizeof(struct seccomp_notif_resp) == 24, "as the ioctls say");
 _Static_assert(sizeof(struct call) == 28 && sizeof(struct rule) == 16, "as broker/loops packs them");
@@ -280,8 +279,8 @@ static enum answer answer_call(Loop *loop, const struct child *child, const stru
     if (null) {
         if ((flags & O_ACCMODE) == O_ACCMODE || (flags & O_DIRECTORY))
             return FOR_PYTHON;
-        need = (flags & O_ACCMODE) == O_RDONLY ? NEEDS_READ
-            : (flags & O_ACCMODE) == O_WRONLY ? NEEDS_WRITE : NEEDS_READ | NEEDS_WRITE;
+        need = ((flags & O_ACCMODE) != O_WRONLY ? MAY_READ : 0) | ((flags & (O_ACCMODE | O_TRUNC)) ? MAY_WRITE : 0)
+            | ((flags & O_CREAT) ? MAY_CREATE : 0);
     } else if (beyond != 0 || !is_plain(path) || strncmp(path, "/proc/", 6) == 0 || strncmp(path, "/dev/", 5) == 0)
         return FOR_PYTHON;
     if (!allows(child, path, need) || !is_valid(listener, note->id))

@@ -21,7 +21,7 @@ import msgspec
 from foxden import native
 from foxden.broker import quick
 from foxden.broker.notify import Listener, Notification
-from foxden.broker.rules import DENY, STAT, Rules
+from foxden.broker.rules import CREATE, DENY, STAT, Rules
 from foxden.broker.tasks import Tasks
 from foxden.broker.view import View
 
@@ -100,7 +100,8 @@ class NativeLoop(Loop):
 
     def set_rules(self, client: Client) -> None:
         root = client.view.root if client.view is not None and client.is_quick else -1
-        self._loop.set_rules(client.listener.fd, root, *packed_rules(client.rules))
+        is_child = client.view is not None and client.view.is_child
+        self._loop.set_rules(client.listener.fd, root, *packed_rules(client.rules, is_child=is_child))
 
     def set_ids(self, client: Client) -> bool:
         """Maps of one line each, or of all ids: others are Python's."""
@@ -132,17 +133,20 @@ def make_loop(size: int) -> Loop:
     return Loop() if extension is None else NativeLoop(extension)
 
 
-def packed_rules(rules: Rules) -> tuple[bytes, bytes]:
+def packed_rules(rules: Rules, *, is_child: bool = False) -> tuple[bytes, bytes]:
     """Rows and text for the extension, in the order of their paths.
 
     A row gives all that may be done by it, so that no word of rules need be known there: what is given anything may be
-    looked at; what is denied is given nothing; what lies above something given may be looked at.
+    looked at; what is denied is given nothing; what lies above something given may be looked at.  `is_child`: in a
+    view of a child's own O_CREAT asks nothing of what is there, as the null device is.
     """
     paths = {raw: path for path in (*rules.by_path, *rules.ancestors) if (raw := _raw(path))}
     rows, text = [], b""
     for raw, path in sorted(paths.items()):
         access = rules.by_path.get(path, -1)
         given = 0 if access > 0 and access & DENY else access | STAT if access > 0 else access
+        if is_child and path == quick.NULL and given > 0:
+            given |= CREATE
         rows.append(_RULE.pack(len(text), len(raw), given, STAT if path in rules.ancestors else 0))
         text += raw
     return b"".join(rows), text

@@ -20,10 +20,10 @@ from typing import Protocol
 import msgspec
 
 from foxden.broker import kernel
-from foxden.broker.forms import AT_SYMLINK_NOFOLLOW, FORMS, O_LARGEFILE
+from foxden.broker.forms import AT_SYMLINK_NOFOLLOW, FORMS, O_LARGEFILE, open_need
 from foxden.broker.notify import Listener, Notification
 from foxden.broker.records import Refused
-from foxden.broker.rules import READ, STAT, WRITE, Rules
+from foxden.broker.rules import CREATE, READ, STAT, Rules
 from foxden.broker.tasks import Tasks
 from foxden.broker.view import STRICT, View, is_plain
 from foxden.sandbox import linux
@@ -33,7 +33,7 @@ _LARGE = O_LARGEFILE.get(linux.ARCH, 0)
 _OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_NONBLOCK | os.O_NOCTTY | _LARGE
 _FOUND = os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW
 _ALWAYS = os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
-_NULL, _NULL_DEVICE = "/dev/null", os.makedev(1, 3)
+NULL, _NULL_DEVICE = "/dev/null", os.makedev(1, 3)
 _NULL_ONLY = os.O_ACCMODE | os.O_CREAT | os.O_TRUNC | os.O_APPEND  # it is there, and is never longer than nothing
 _SHOWN = (stat.S_IFREG, stat.S_IFDIR)
 _MISSING = (2, 20)  # ENOENT, ENOTDIR: of a path that is granted these may be known
@@ -91,7 +91,7 @@ def answer(client: Client, view: View, note: Notification, copies: dict[int, str
         except OSError:
             return False
         copies[pointer] = path
-    if path == _NULL and call.buffer < 0:
+    if path == NULL and call.buffer < 0:
         return _give_null(client, view, note, flags)
     if beyond or not is_plain(path) or path.startswith(("/proc/", "/dev/")):
         return False
@@ -140,17 +140,14 @@ def _give(client: Client, note: Notification, found: int, flags: int) -> bool:
     return True
 
 
-_NEEDS = {os.O_RDONLY: READ, os.O_WRONLY: WRITE, os.O_RDWR: READ | WRITE}
-
-
 def _give_null(client: Client, view: View, note: Notification, flags: int) -> bool:
-    need = _NEEDS.get(flags & os.O_ACCMODE)
-    if need is None or flags & os.O_DIRECTORY or not client.rules.allows(_NULL, need):
+    need = open_need(flags) | (CREATE if flags & os.O_CREAT and not view.is_child else 0)
+    if flags & os.O_ACCMODE == os.O_ACCMODE or flags & os.O_DIRECTORY or not client.rules.allows(NULL, need):
         return False
     if not client.listener.is_valid(note.id):
         return False
     try:
-        found = kernel.openat2(view.root, _NULL.encode(), _FOUND, STRICT)
+        found = kernel.openat2(view.root, NULL.encode(), _FOUND, STRICT)
     except OSError:
         return False
     try:

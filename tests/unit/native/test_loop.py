@@ -114,8 +114,10 @@ def test_null_device_opened_in_any_way_never_comes_to_python(answered: list[int]
     def act() -> list[Any]:
         return [outcome(lambda flags=flags: _null_as_made(flags)) for flags in NULL_WAYS.values()]
 
-    assert run(act, {"/dev/null": "rw"}).value == act()
+    assert run(act, {"/dev/null": "rwc"}).value == act()
     assert answered.count(NUMBERS[linux.ARCH]["openat"]) == 0
+    assert run(act, {"/dev/null": "rw"}, view="child").value == act(), "in its own view it need not be given creation"
+    assert answered.count(NUMBERS[linux.ARCH]["openat"]) == 1, "the first, by which its view is learnt"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,9 @@ def test_null_device_opened_in_any_way_never_comes_to_python(answered: list[int]
         ({"/dev/null": "w"}, os.O_RDONLY, "EACCES"),
         ({"/dev/null": "r"}, os.O_RDWR, "EACCES"),
         ({"/dev": "r"}, os.O_WRONLY | os.O_CREAT, "EACCES"),
-        ({"/dev/null": "rw"}, os.O_WRONLY | os.O_CREAT | os.O_EXCL, "EACCES"),
+        ({"/dev/null": "rw"}, os.O_WRONLY | os.O_CREAT, "EACCES"),
+        ({"/dev/null": "r"}, os.O_RDONLY | os.O_TRUNC, "EACCES"),
+        ({"/dev/null": "rwc"}, os.O_WRONLY | os.O_CREAT | os.O_EXCL, "EEXIST"),
         ({"/dev/null": "rw"}, os.O_RDONLY | os.O_DIRECTORY, "ENOTDIR"),
         ({"/dev/zero": "r"}, os.O_RDONLY, "EACCES"),
     ],
