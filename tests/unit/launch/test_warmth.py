@@ -39,11 +39,11 @@ assert not warmth.is_full and "cloudpickle" not in sys.modules, "what only anoth
 
 
 def test_first_function_waits_for_nothing_that_it_can_do_without() -> None:
-    subprocess.run([sys.executable, "-I", "-c", _FUNCTIONS + _OF_FUNCTIONS], check=True, timeout=60)
+    _run(_FUNCTIONS + _OF_FUNCTIONS)
 
 
 def test_child_that_sees_no_files_has_everything_from_the_start() -> None:
-    subprocess.run([sys.executable, "-I", "-c", _FUNCTIONS + _OF_THE_TEST], check=True, timeout=60)
+    _run(_FUNCTIONS + _OF_THE_TEST)
 
 
 def test_a_message_and_its_end_are_waited_for_no_longer() -> None:
@@ -56,3 +56,9 @@ def test_a_message_and_its_end_are_waited_for_no_longer() -> None:
         assert nothing_waits(ours)
         theirs.close()
         assert not nothing_waits(ours)
+
+
+def _run(program: str) -> None:
+    """In an interpreter as a fork server's: nothing loaded, the same places to load from."""
+    path = f"import sys; sys.path += {sys.path!r}\n"
+    subprocess.run([sys.executable, "-I", "-S", "-c", path + program], check=True, timeout=60)
