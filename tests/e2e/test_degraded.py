@@ -18,7 +18,7 @@ from tests.support import den as dens
 from tests.support import users
 from tests.support.servers import ScriptedServer
 
-from foxden import ChildCrashed, Den, SandboxUnavailable
+from foxden import ChildCrashed, Den, SandboxExecutor, SandboxUnavailable
 from foxden.model.enforcement import Status
 from foxden.model.process_types import BY_NAME, RemoteType
 from foxden.model.records import Violation
@@ -375,3 +375,21 @@ def test_sandbox_switched_off_by_the_environment_counts_for_the_parent_only() ->
             assert (child.level, child.enforcement.summary() if child.enforcement else "") == (0, "NONE")
         with dens.child_of(den, "rdd") as child:
             assert child.level == 1
+
+
+@pytest.mark.parametrize("tier", [*TIERS, "listener-taken"])
+def test_first_call_of_a_worker_needs_nothing_that_only_a_broker_could_open(tier: str) -> None:
+    """By value, and with an exception: what a fork server may load after its first child is wanted at once."""
+
+    def fails(value: int) -> None:
+        raise ValueError(value)
+
+    layers = ("namespaces", "root", "network", "limits", "seccomp")
+    for act, told in ((lambda: 42, 42), (lambda: fails(3), "ValueError")):
+        with (
+            dens.make_den({"FOXDEN_TEST_EMULATE": tier}, allow_partial=layers) as den,
+            SandboxExecutor(1, den=den) as pool,
+        ):
+            future = pool.submit(act)
+            error = future.exception(30)
+            assert (future.result() if error is None else type(error).__name__) == told

@@ -14,17 +14,22 @@ from collections.abc import Callable, Iterable
 from select import POLLIN, poll
 
 from foxden.launch import child_main
+from foxden.sandbox import linux, seccomp
 
 
 class Warmth:
     """A child module's `prewarm` loads all that its children cannot be without; its `prewarm_late`, where it has one,
     what they may want.  A child that sees no libraries is forked with both, one that does may be forked between them.
+
+    It sees them through the broker; so where a listener may not be to be had (no filters, or somebody's filter on us
+    already), every child is forked with both.
     """
 
     def __init__(self, modules: Iterable[str]) -> None:
         self._cold = sorted(set(modules))
         self._late: list[Callable[[], None]] = [child_main.prewarm_late]
         child_main.prewarm()
+        self._has_broker = seccomp.is_available() and linux.prctl(linux.PR_GET_SECCOMP) == 0
 
     @property
     def is_full(self) -> bool:
@@ -35,7 +40,7 @@ class Warmth:
         if self.is_full:
             return
         self._load(name)
-        while whole and self._late:
+        while (whole or not self._has_broker) and self._late:
             self._late.pop()()
         gc.freeze()  # children never walk, and so never copy, what is here now
 
