@@ -8,11 +8,9 @@ Source: pickle protocol 5, PEP 574; cloudpickle for what has no importable name.
 from __future__ import annotations
 
 import functools
-import io
 import operator
 import pickle
 import sys
-import threading
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -21,6 +19,7 @@ import msgspec
 
 from foxden.errors import ArgumentsNotSendable
 from foxden.ipc.values import ALIGNMENT, SHARED_FROM
+from foxden.parent import by_value
 
 _PROTOCOL = 5
 _MAX_BUFFERS = 4000
@@ -74,7 +73,7 @@ def pack_whole(function: Callable[..., Any], arguments: object, *, view: View) -
     if not callable(function):
         raise ArgumentsNotSendable(f"expected a function, got {type(function).__name__}")
     try:
-        return _dump_by_value((function, arguments), None, view)
+        return by_value.dump((function, arguments), None, view.modules_by_value)
     except Exception as error:
         raise _not_sendable(function, arguments, {}, error) from error
 
@@ -95,57 +94,7 @@ def _dump(whole: object, function: Any, buffers: list[pickle.PickleBuffer], view
             if b"__main__" not in work:
                 return work
         buffers.clear()
-    return _dump_by_value(whole, buffers, view)
-
-
-_by_value = threading.Lock()
-
-
-def _dump_by_value(whole: object, buffers: list[pickle.PickleBuffer] | None, view: View) -> bytes:
-    import cloudpickle
-
-    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-        def reducer_override(self, value: Any) -> Any:
-            if type(value) is memoryview and buffers is not None:
-                return _reduce_view(value)
-            if type(value) is types.CodeType:
-                return _with_file_name(value, self.dispatch_table[types.CodeType](value))
-            return super().reducer_override(value)
-
-    stream = io.BytesIO()
-    with _by_value:  # which modules go by value is cloudpickle's for the whole process
-        modules = [module for module in view.modules_by_value() if module.__name__ not in _registered()]
-        for module in modules:
-            cloudpickle.register_pickle_by_value(module)
-        try:
-            Pickler(stream, _PROTOCOL, buffer_callback=None if buffers is None else buffers.append).dump(whole)
-        finally:
-            for module in modules:
-                cloudpickle.unregister_pickle_by_value(module)
-    return stream.getvalue()
-
-
-def _registered() -> set[str]:
-    import cloudpickle
-
-    return set(cloudpickle.list_registry_pickle_by_value())
-
-
-_NO_FILE = "<dynamic-code>"  # cloudpickle's, for the sake of equal pickles; a traceback is worth more here
-
-
-def _with_file_name(code: types.CodeType, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
-    make, fields = reduced
-    return make, tuple(code.co_filename if field == _NO_FILE else field for field in fields)
-
-
-def _reduce_view(view: memoryview) -> tuple[Any, ...]:
-    """A memoryview arrives as one: of the lent memory, without a copy.  pickle itself has no word for it."""
-    flat = pickle.PickleBuffer(view.cast("B") if view.c_contiguous and view.nbytes else view.tobytes())
-    if view.c_contiguous and view.nbytes and (view.ndim != 1 or view.format != "B"):
-        cast = operator.methodcaller("cast", view.format, list(view.shape or ()))
-        return operator.call, (cast, flat)
-    return memoryview, (flat,)
+    return by_value.dump(whole, buffers, view.modules_by_value)
 
 
 def _laid_out(work: bytes, buffers: Sequence[pickle.PickleBuffer]) -> Packed:
@@ -195,6 +144,7 @@ class View:
         self._by_value = frozenset(by_value)
         self._folders = tuple(folder.rstrip("/") + "/" for folder in folders)
         self._known = functools.lru_cache(maxsize=1024)(self._look)
+        self._seen: tuple[list[object], list[types.ModuleType]] = [], []
 
     def is_importable(self, name: str) -> bool:
         return name != "__main__" and name not in self._by_value and self._known(name)
@@ -213,7 +163,13 @@ class View:
 
     def modules_by_value(self) -> list[types.ModuleType]:
         """Modules of the caller's that lie where no worker looks: what is defined in them is sent along."""
-        return [module for name, module in list(sys.modules.items()) if self._is_hidden(name, module)]
+        # To look at each takes longer than the rest of a call, and there are seldom others than the last time.
+        there: list[object] = list(sys.modules.values())
+        seen, hidden = self._seen
+        if len(seen) != len(there) or not all(map(operator.is_, seen, there)):
+            hidden = [module for name, module in list(sys.modules.items()) if self._is_hidden(name, module)]
+            self._seen = there, hidden
+        return hidden
 
     def _is_hidden(self, name: str, module: object) -> bool:
         if name == "__main__" or not isinstance(module, types.ModuleType) or module.__name__ != name:
