@@ -122,10 +122,9 @@ class SandboxExecutor(Executor):
             raise ValueError("chunksize must be >= 1.")
         if chunksize == 1:
             return super().map(fn, *iterables, timeout=timeout)
-        chunks = _chunks(iterables, chunksize)
         until = None if timeout is None else time.monotonic() + timeout
-        futures = [self._functions.submit_each(fn, chunk) for chunk in chunks]
-        return _results_of(futures, until)
+        futures = self._functions.submit_chunks(fn, _chunks(iterables, chunksize))
+        return itertools.chain.from_iterable(_results_of(futures, until))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """See concurrent.futures."""
@@ -137,12 +136,12 @@ class SandboxExecutor(Executor):
                 pool.thread.join()
 
 
-def _results_of(futures: list[CallFuture], until: float | None) -> Iterator[Any]:
-    """What the chunks return, in order.  Whoever stops reading does not want the rest."""
+def _results_of(futures: list[CallFuture], until: float | None) -> Iterator[list[Any]]:
+    """What each chunk returns, in order.  Whoever stops reading does not want the rest."""
     try:
         futures.reverse()
         while futures:
-            yield from futures[-1].result(None if until is None else until - time.monotonic())
+            yield futures[-1].result(None if until is None else until - time.monotonic())
             futures.pop()
     finally:
         for future in futures:

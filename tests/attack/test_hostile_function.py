@@ -87,7 +87,7 @@ def test_processor_time_is_watched_while_nobody_looks(den: Den) -> None:
 def test_a_chunk_that_computes_without_end_takes_no_other_with_it(den: Den) -> None:
     with SandboxExecutor(1, den=den, cpu_time=0.2, timeout=WAIT_S) as pool:
         run(pool, boxed.double, 1)
-        futures = [pool._functions.submit_each(boxed.compute, [[seconds, 0]]) for seconds in (0.1, 60, 0.3, 0.1)]
+        futures = pool._functions.submit_chunks(boxed.compute, [[[seconds, 0]] for seconds in (0.1, 60, 0.3, 0.1)])
         assert futures[0].result(WAIT_S) == [None, None]
         with pytest.raises(foxden.CallTimeout, match=r"used more than 0\.4 s"):
             futures[1].result(WAIT_S)

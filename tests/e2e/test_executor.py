@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import datetime
 import decimal
+import functools
 import importlib
 import os
 import pathlib
@@ -244,7 +245,7 @@ def test_a_chunk_that_ends_its_worker_takes_no_other_with_it(den: Den) -> None:
 
     with SandboxExecutor(1, den=den, timeout=5) as pool:
         run(pool, boxed.double, 1)
-        futures = [pool._functions.submit_each(crash_at_5, [range(n, n + 2)]) for n in range(0, 20, 2)]
+        futures = pool._functions.submit_chunks(crash_at_5, [[range(n, n + 2)] for n in range(0, 20, 2)])
         for place, future in enumerate(futures):
             if place == 2:
                 with pytest.raises(foxden.ChildCrashed, match="exited with 9"):
@@ -256,11 +257,53 @@ def test_a_chunk_that_ends_its_worker_takes_no_other_with_it(den: Den) -> None:
 def test_a_chunk_that_hangs_takes_no_other_with_it(den: Den) -> None:
     with SandboxExecutor(1, den=den, timeout=0.2) as pool:
         run(pool, boxed.double, 1)
-        futures = [pool._functions.submit_each(boxed.sleep, [[seconds, 0]]) for seconds in (0, 20, 0, 0)]
+        futures = pool._functions.submit_chunks(boxed.sleep, [[[seconds, 0]] for seconds in (0, 20, 0, 0)])
         assert futures[0].result(WAIT_S) == [None, None]
         with pytest.raises(foxden.CallTimeout, match=r"within 0\.4 s"):
             futures[1].result(WAIT_S)
         assert [future.result(WAIT_S) for future in futures[2:]] == [[None, None]] * 2
+
+
+def test_a_function_that_goes_by_value_is_mapped_in_chunks(pool: SandboxExecutor) -> None:
+    space: dict[str, Any] = {"__name__": "__main__", "base": 10}
+    exec("class Box:\n    def __init__(self, of): self.of = of\ndef add(box): return base + box.of", space)
+    boxes = [space["Box"](n) for n in range(200)]
+    assert list(pool.map(space["add"], boxes, chunksize=7)) == [10 + n for n in range(200)]
+    table = np.arange(1 << 16)
+    assert list(pool.map(lambda n: int(table[n]), range(40), chunksize=10)) == list(range(40))
+    assert list(pool.map(functools.partial(lambda a, b: a - b, 3), range(4), chunksize=2)) == [3, 2, 1, 0]
+
+
+def test_what_cannot_be_sent_in_chunks_is_named_and_takes_back_the_others(pool: SandboxExecutor) -> None:
+    lock = threading.Lock()
+    with pytest.raises(foxden.ArgumentsNotSendable, match="the function cannot be sent"):
+        pool.map(lambda _: lock, range(10), chunksize=2)
+    begun = time.monotonic()
+    with pytest.raises(foxden.ArgumentsNotSendable, match="an argument cannot be sent"):
+        pool.map(boxed.sleep, [*[0.5] * 50, lock], [0] * 51, chunksize=2)
+    assert run(pool, boxed.double, 2) == 4  # behind what had begun, and not behind all
+    assert time.monotonic() - begun < 10
+
+
+def test_chunks_begin_while_the_next_are_still_made(pool: SandboxExecutor) -> None:
+    def slowly() -> Iterator[int]:
+        for number in range(6):
+            yield number
+            time.sleep(0.05)
+
+    begun = time.time()
+    times = list(pool.map(lambda _: time.time(), slowly(), chunksize=2))
+    assert times[0] - begun < 0.2
+    assert times[4] - times[0] > 0.1
+
+
+def test_whoever_stops_reading_a_map_does_not_want_the_rest(den: Den) -> None:
+    with SandboxExecutor(1, den=den) as pool:
+        results = pool.map(boxed.sleep, [0] * 4 + [0.2] * 200, range(204), chunksize=2)
+        assert next(results) == 0
+        begun = time.monotonic()
+        del results
+    assert time.monotonic() - begun < 10
 
 
 def test_map_times_out(den: Den) -> None:

@@ -22,6 +22,7 @@ from foxden.ipc.values import ALIGNMENT, SHARED_FROM
 from foxden.parent import by_value
 
 _PROTOCOL = 5
+_MAIN = b"__main__"
 _MAX_BUFFERS = 4000
 _WORK_MAX = 32_768  # bytes of a pickle inside a packet; a longer one goes with the buffers
 
@@ -68,6 +69,38 @@ def pack(function: Callable[..., Any], arguments: object, keywords: Mapping[str,
     return _laid_out(work, buffers)
 
 
+class _Packed:
+    """Stands for a function that was pickled before, in what is pickled with it."""
+
+    def __init__(self, function: Callable[..., Any], work: bytes) -> None:
+        self.work, self.mains = work, work.count(_MAIN)
+        self.__qualname__ = getattr(function, "__qualname__", type(function).__qualname__)  # for error texts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pickle.loads, (self.work,)
+
+    def __call__(self) -> None:
+        """Not here: a worker has the function."""
+
+
+def pack_function(function: Callable[..., Any], *, view: View) -> Callable[..., Any]:
+    """What to call `pack` with, again and again: where a function goes by value that is done here, once.
+
+    Raises: ArgumentsNotSendable.
+    """
+    if not callable(function):
+        raise ArgumentsNotSendable(f"expected a function, got {type(function).__name__}")
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        if _dump_by_name(function, function, buffers, view) is not None:
+            return function
+        work = by_value.dump(function, buffers, view.modules_by_value)
+    except Exception as error:
+        raise _not_sendable(function, (), {}, error) from error
+    # What holds large data is copied anyway; as buffers it is copied once.
+    return function if buffers or len(work) > _WORK_MAX // 2 else _Packed(function, work)
+
+
 def pack_whole(function: Callable[..., Any], arguments: object, *, view: View) -> bytes:
     """Pickle (function, arguments) in one piece.  Raises ArgumentsNotSendable."""
     if not callable(function):
@@ -83,18 +116,26 @@ def _wrapped(value: Any) -> Any:
 
 
 def _dump(whole: object, function: Any, buffers: list[pickle.PickleBuffer], view: View) -> bytes:
-    module = getattr(function, "__module__", None)
-    if module is None or view.is_importable(module):
-        try:
-            work = pickle.dumps(whole, _PROTOCOL, buffer_callback=buffers.append)
-        except (pickle.PicklingError, AttributeError, TypeError):
-            pass  # no importable name: a lambda, something local, a memoryview
-        else:
-            # A name in __main__ is no name for a worker: it has another one.
-            if b"__main__" not in work:
-                return work
+    work = _dump_by_name(whole, function, buffers, view)
+    if work is None:
         buffers.clear()
-    return by_value.dump(whole, buffers, view.modules_by_value)
+        work = by_value.dump(whole, buffers, view.modules_by_value)
+    return work
+
+
+def _dump_by_name(whole: object, function: Any, buffers: list[pickle.PickleBuffer], view: View) -> bytes | None:
+    """None: something in it has no name that a worker can import."""
+    known = 0  # names in __main__ that a worker can do with
+    if type(function) is _Packed:
+        known = function.mains
+    elif (module := getattr(function, "__module__", None)) is not None and not view.is_importable(module):
+        return None
+    try:
+        work = pickle.dumps(whole, _PROTOCOL, buffer_callback=buffers.append)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return None  # no importable name: a lambda, something local, a memoryview
+    # A name in __main__ is no name for a worker: it has another one.
+    return work if work.count(_MAIN) == known else None
 
 
 def _laid_out(work: bytes, buffers: Sequence[pickle.PickleBuffer]) -> Packed:

@@ -8,7 +8,6 @@ Source: leader and followers: a hand-over between two threads costs as much as t
 from __future__ import annotations
 
 import time
-import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
@@ -67,9 +66,15 @@ class CallFuture(Future[Any]):
     pid = 0  # of the worker that it was given to last: what that one was refused is told by its pid …
     given_at = 0.0  # … and since when, in seconds since the epoch
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._waiters = _Waiters(self)
+    @property
+    def _waiters(self) -> list[Any]:
+        """Who waits in `wait` and `as_completed`, which ask for this list, and nothing else of a future."""
+        self.watch()
+        return self._waiting
+
+    @_waiters.setter
+    def _waiters(self, nobody: list[Any]) -> None:
+        self._waiting = nobody
 
     def result(self, timeout: float | None = None) -> Any:
         return super().result(self._helped(timeout))
@@ -105,17 +110,3 @@ class CallFuture(Future[Any]):
         begun = time.monotonic()
         help_it(timeout)
         return None if timeout is None else max(0.0, timeout - (time.monotonic() - begun))
-
-
-class _Waiters(list[Any]):
-    """Who waits for a future in `wait` and `as_completed`, which look at it without asking it."""
-
-    def __init__(self, future: CallFuture) -> None:
-        super().__init__()
-        self._future = weakref.ref(future)
-
-    def append(self, waiter: Any) -> None:
-        super().append(waiter)
-        future = self._future()
-        if future is not None:
-            future.watch()

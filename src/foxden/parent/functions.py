@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from foxden.sandbox.paths import Access
 
 MakePool = Callable[[Settings, Sizes, Callable[[], None]], Pool]
 _LONGEST_S = 86_400.0
+_TOGETHER, _TOGETHER_S = 8, 0.001  # chunks that are queued at once; seconds that the first may wait for the last
 
 
 class Functions:
@@ -82,11 +84,27 @@ class Functions:
         packed = arguments.pack(function, args, kwargs, view=self._view)
         return self.pool.submit(name or _name(function), packed)
 
-    def submit_each(self, function: Callable[..., Any], columns: Sequence[Sequence[Any]]) -> CallFuture:
-        """Call the function once for each first argument, second argument … of the columns, one after the other in one
-        worker; the future has a list."""
-        packed = arguments.pack(function, columns, None, view=self._view)
-        return self.pool.submit(_name(function), packed, each=len(columns[0]))
+    def submit_chunks(
+        self, function: Callable[..., Any], chunks: Iterable[Sequence[Sequence[Any]]]
+    ) -> list[CallFuture]:
+        """Of each chunk, call the function once for each first argument, second argument … of its columns, one after
+        the other in one worker; its future has a list.  What one chunk costs here is shared by several."""
+        name, function = _name(function), arguments.pack_function(function, view=self._view)
+        futures: list[CallFuture] = []
+        packed: list[tuple[arguments.Packed, int]] = []
+        since = time.monotonic()
+        try:
+            for columns in chunks:
+                packed.append((arguments.pack(function, columns, None, view=self._view), len(columns[0])))
+                if len(packed) == _TOGETHER or time.monotonic() - since > _TOGETHER_S:
+                    futures += self.pool.submit_chunks(name, packed)
+                    packed, since = [], time.monotonic()
+            futures += self.pool.submit_chunks(name, packed)
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+        return futures
 
 
 def _name(function: Any) -> str:

@@ -19,7 +19,7 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -71,32 +71,52 @@ class Pool:
 
     # ---- asked by callers
 
-    def submit(self, name: str, packed: Packed, *, each: int = 0) -> CallFuture:
-        """Queue one call; `each`: it is a chunk of so many.  Raises RuntimeError, DenClosed, WorkersBroken."""
+    def submit(self, name: str, packed: Packed) -> CallFuture:
+        """Queue one call.  Raises RuntimeError, DenClosed, WorkersBroken."""
+        call = self._call(name, packed, 0)
+        self._submit((call,))
+        return call.future
+
+    def submit_chunks(self, name: str, chunks: Sequence[tuple[Packed, int]]) -> list[CallFuture]:
+        """Queue chunks: each so many calls, packed together.  Raises the same."""
+        calls = [self._call(name, packed, each) for packed, each in chunks]
+        self._submit(calls)
+        return [call.future for call in calls]
+
+    def _call(self, name: str, packed: Packed, each: int) -> Call:
         seconds, cpu_seconds = self._sizes.times(each or 1)
-        call = Call(next(self._numbers), name, packed, bool(each), seconds, CallFuture(), cpu_seconds=cpu_seconds)
-        with self._lock:
-            worker = self._take_idle()
-        if worker is None:
+        return Call(next(self._numbers), name, packed, bool(each), seconds, CallFuture(), cpu_seconds=cpu_seconds)
+
+    def _submit(self, calls: Sequence[Call]) -> None:
+        if not self._idle:
             self._look_at_unwatched()
+        given: list[tuple[Worker, Call]] = []
         with self._lock:
             self.check_open()
-            worker = worker or self._take_idle()
-            if worker is None:
-                worker = self._room_behind(call)
+            for call in calls:
+                worker = self._place(call)
                 if worker is not None:
-                    self._behind[worker] = call
-                else:
-                    self._queue.append(call)
-                    self._start_if_needed()
-            else:
-                self._busy[worker] = call
+                    given.append((worker, call))
             unheard = bool(self._queue) and self._sleeps_until > time.monotonic() + 2 * _UNHEARD_S
-        if worker is not None and not self._begin(worker, call):
-            self._next(worker)
+        for worker, call in given:
+            if not self._begin(worker, call):
+                self._next(worker)
         if unheard:
             self._ring()
-        return call.future
+
+    def _place(self, call: Call) -> Worker | None:
+        """With the lock held: who is to have a call now; None: it is queued."""
+        worker = self._take_idle()
+        if worker is not None:
+            self._busy[worker] = call
+            return worker
+        worker = self._room_behind(call)
+        if worker is not None:
+            self._behind[worker] = call
+            return worker
+        self._queue.append(call)
+        self._start_if_needed()
+        return None
 
     def check_open(self) -> None:
         if self._broken is not None:
