@@ -27,7 +27,7 @@ import enum
 import re
 import sys
 import types
-from typing import Annotated, Any, ClassVar, Union, dataclass_transform, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Union, dataclass_transform, get_args, get_origin
 
 import msgspec
 from msgspec import inspect as shape
@@ -82,36 +82,42 @@ class Message(
 ):
     """Base of all messages.  Class attributes are the declaration; instances are what travels."""
 
-    once: ClassVar[bool] = False  # may be sent at most once in an actor's life
-    after: ClassVar[type | None] = None  # only once this other message has passed, either way
-    sync: ClassVar[str] = ""  # why the sender must block for the reply; child → parent only
-    senders: ClassVar[frozenset[Side]] = frozenset()
-    protocol: ClassVar[type[Protocol]]
-    number: ClassVar[int]
-    stem: ClassVar[str]  # snake case
-    handler: ClassVar[str]  # recv_<stem>
-    Returns: ClassVar[type[Reply] | None] = None
-    bit: ClassVar[int]
-    after_bit: ClassVar[int]
-    descriptor_fields: ClassVar[tuple[str, ...]]
+    if TYPE_CHECKING:
+        once: ClassVar[bool]  # may be sent at most once in an actor's life
+        after: ClassVar[type | None]  # only once this other message has passed, either way
+        sync: ClassVar[str]  # why the sender must block for the reply; child → parent only
+        senders: ClassVar[frozenset[Side]]
+        protocol: ClassVar[type[Protocol]]
+        number: ClassVar[int]
+        stem: ClassVar[str]  # snake case
+        handler: ClassVar[str]  # recv_<stem>
+        Returns: ClassVar[type[Reply] | None]
+        bit: ClassVar[int]
+        after_bit: ClassVar[int]
+        descriptor_fields: ClassVar[tuple[str, ...]]
+    else:  # msgspec evaluates what is annotated, for each message anew
+        once, after, sync, senders, Returns = False, None, "", frozenset(), None
 
 
 class ToParent(Message):
-    senders: ClassVar[frozenset[Side]] = frozenset({Side.CHILD})
+    senders = frozenset({Side.CHILD})
 
 
 class ToChild(Message):
-    senders: ClassVar[frozenset[Side]] = frozenset({Side.PARENT})
+    senders = frozenset({Side.PARENT})
 
 
 class Both(Message):
-    senders: ClassVar[frozenset[Side]] = frozenset(Side)
+    senders = frozenset(Side)
 
 
 class Reply(msgspec.Struct, metaclass=_FrozenMeta, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Base of what a message returns.  Bounds are checked as for messages."""
 
-    descriptor_fields: ClassVar[tuple[str, ...]] = ()
+    if TYPE_CHECKING:
+        descriptor_fields: ClassVar[tuple[str, ...]]
+    else:
+        descriptor_fields = ()
 
 
 class Protocol:

@@ -118,7 +118,6 @@ def modules_of(family: Family) -> dict[str, str]:
 
 def main(words: interpreter.BootWords) -> None:
     linux.die_with_parent()
-    gc.disable()  # loading makes much that lives and little that dies
     linux.set_process_name(f"foxden-{words.family}")
     emulate.apply(words.emulate)
     namespaces.remember_ids()

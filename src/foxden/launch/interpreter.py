@@ -17,8 +17,9 @@ IPC_FD = 3
 _HIGHEST_FD = (1 << 31) - 1
 EXIT_NOT_STARTED = 70  # EX_SOFTWARE: the interpreter could not be executed, or failed at once
 
+# Loading makes much that lives and little that dies: what has loaded says when there is to be collected.
 _BOOT = (
-    "import sys; role, family, emulate, when, ids, *path = sys.argv[1:]; sys.path += path; "
+    "import gc, sys; gc.disable(); role, family, emulate, when, ids, *path = sys.argv[1:]; sys.path += path; "
     "from foxden.launch import interpreter; interpreter.main(role, family, emulate, when, ids, path)"
 )
 

@@ -1,40 +1,89 @@
-"""How msgspec is loaded without typing_extensions, which it prefers where it finds that, and with it half a compiler.
+"""How msgspec is loaded without what only others need of it, which is more than half of its time.
 
 Runs in: command, starter, fork servers; before anything else that needs it.  Trusts: nothing.
 Flow: load_msgspec() → sys.modules["msgspec"].
-Source: msgspec/_utils.py, which takes get_type_hints, Required and NotRequired from there: since Python 3.11 the last
-two are typing's own, and the first, asked with include_extras as msgspec does, gives what typing's gives.
+Source: msgspec/__init__.py and msgspec/_utils.py.
 """
 
 from __future__ import annotations
 
 import sys
+import typing
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType, SimpleNamespace
 from typing import Any
+
+# Parts that msgspec loads and does not use itself.
+_LATE = ("msgspec.inspect", "msgspec.json", "msgspec.toml", "msgspec.yaml")
+
+
+class _LateModule(ModuleType):
+    """A module that is loaded when it is asked for something: by us hardly ever, by users' functions perhaps."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # whoever looks over all modules wants nothing of this one
+            raise AttributeError(name)
+        from importlib import import_module
+
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        module = import_module(self.__name__)
+        vars(self).update(vars(module))
+        return getattr(module, name)
 
 
 def load_msgspec() -> None:
-    """Load it with typing's own, which has all that it needs."""
+    """Load it with what typing has, which is all that it needs, and without its parts for other formats."""
+    if "msgspec" in sys.modules:
+        return
+    with _typing_alone(), _nothing_compiled():
+        with _one_word_of_platform():
+            import uuid  # noqa: F401
+        sys.modules.update({name: _LateModule(name) for name in _LATE})
+        import msgspec  # noqa: F401
+
+
+@contextmanager
+def _typing_alone() -> Iterator[None]:
+    """msgspec takes get_type_hints, Required and NotRequired from typing_extensions, which it prefers where it finds
+    that, and with it half a compiler.  Since Python 3.11 the last two are typing's own, and the first, asked with
+    include_extras as msgspec does, gives what typing's gives.
+    """
     hidden = "typing_extensions" not in sys.modules
     if hidden:
         sys.modules["typing_extensions"] = None  # type: ignore[assignment]
     try:
-        _load_uuid()
-        import msgspec  # noqa: F401
+        yield
     finally:
         if hidden:
             del sys.modules["typing_extensions"]
 
 
-def _load_uuid() -> None:
+@contextmanager
+def _nothing_compiled() -> Iterator[None]:
+    """msgspec makes one forward reference to see whether such take `is_class`, which since Python 3.11 they do; to make
+    one compiles it, and what a process compiles first costs it a millisecond.
+    """
+    made = typing.ForwardRef
+    typing.ForwardRef = lambda *words, **options: None  # type: ignore[misc, assignment]
+    try:
+        yield
+    finally:
+        typing.ForwardRef = made  # type: ignore[misc]
+
+
+@contextmanager
+def _one_word_of_platform() -> Iterator[None]:
     """msgspec knows UUIDs, and uuid asks the module platform, which is as large as msgspec, for this one word."""
     if "platform" in sys.modules:
+        yield
         return
     import os
-    from types import SimpleNamespace
 
     word: Any = SimpleNamespace(system=lambda: os.uname().sysname)
     sys.modules["platform"] = word
     try:
-        import uuid  # noqa: F401
+        yield
     finally:
         del sys.modules["platform"]

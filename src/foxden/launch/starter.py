@@ -7,6 +7,7 @@ Source: core-feasibility facts section 9: one fork server a family, exec'd, neve
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import sys
@@ -54,5 +55,6 @@ def main(words: interpreter.BootWords) -> None:
     )
     loop = BlockingLoop()
     loop.add(pipe)
+    gc.enable()
     loop.run()
     os._exit(0)

@@ -5,11 +5,9 @@ Flow: sandbox/enforce → Enforcement → PChildProcess.Ready → parent refuses
 Source: shared vocabulary FULL / PARTIAL / NONE, after rust-landlock's RestrictionStatus.
 """
 
-from __future__ import annotations
-
 import enum
 from collections.abc import Collection, Mapping
-from typing import Annotated
+from typing import Annotated, Self
 
 import msgspec
 
@@ -53,7 +51,7 @@ class Enforcement(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
         pairs = ((layer, getattr(self, layer.value)) for layer in Layer)
         return tuple((layer, status) for layer, status in pairs if status is not None)
 
-    def replaced(self, known: Mapping[Layer, LayerStatus]) -> Enforcement:
+    def replaced(self, known: Mapping[Layer, LayerStatus]) -> Self:
         """The same, with what is known better of layers that were asked for."""
         better = {layer.value: status for layer, status in known.items() if getattr(self, layer.value) is not None}
         return msgspec.structs.replace(self, **better)

@@ -25,7 +25,7 @@ from foxden.sandbox.filter import Entry, verdicts
 from foxden.sandbox.grants import Grants
 from foxden.sandbox.paths import AbsPath, FileRule
 from foxden.sandbox.plan import SandboxPlan
-from foxden.sandbox.policy import SETS, ResolvedPolicy, load, resolve
+from foxden.sandbox.policy import SETS, Policy, ResolvedPolicy, load, resolve
 from foxden.sandbox.policy_files import read_policy
 from foxden.sandbox.policy_text import parse_sets
 from foxden.sandbox.program import ProgramPlan
@@ -56,7 +56,7 @@ class Plans:
         key = self._key(row, remote_type)
         if key not in self._resolved:
             name, level, remote = key
-            policy = load(name, read_policy, also=self._prefs.also_included(row))
+            policy = _committed(name, self._prefs.also_included(row))
             committed = resolve(policy, level=level, remote_type=remote, variables=self._variables)
             wishes = self._prefs.wishes(row)
             self._resolved[key] = customise(committed, wishes, _sets()) if wishes else committed
@@ -125,6 +125,12 @@ class Plans:
 
 
 @functools.cache
+def _committed(name: str, also: tuple[str, ...] = ()) -> Policy:
+    """A policy of this installation: read once, for all dens."""
+    return load(name, read_policy, also=also)
+
+
+@functools.cache
 def _sets() -> Sets:
     """The named sets of system calls."""
     return parse_sets(SETS, read_policy(SETS))
@@ -149,7 +155,7 @@ def parent_plan() -> SandboxPlan:
 
 def _lock_plan(policy_name: str, *, listener: bool = False) -> SandboxPlan:
     """`listener`: leave notifications to the newer filters of children; without one the kernel answers ENOSYS."""
-    resolved = resolve(load(policy_name, read_policy), level=1, remote_type=None, variables={})
+    resolved = resolve(_committed(policy_name), level=1, remote_type=None, variables={})
     plan = build_plan(resolved, arch=platform.machine(), listener=listener)
     return msgspec.structs.replace(plan, limits=(), namespaces=0, spec_allow=Prefs().spec_allow())
 

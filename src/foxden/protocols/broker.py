@@ -5,8 +5,6 @@ broker believes its parent, and no child.
 Source: Gecko's SandboxBroker (operations, permissions); seccomp_unotify(2).
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 import msgspec

@@ -5,8 +5,6 @@ launched this process for, never what the process says.
 Source: Gecko's PContent, PDocumentChannel; the mission's "every load is one sentence".
 """
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import msgspec

@@ -5,8 +5,6 @@ know travels over the child's own endpoint after the fork, never through these.
 Source: Gecko's ForkServer.cpp (split of fork and exec info); clone3(2) CLONE_PARENT, CLONE_PIDFD.
 """
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from msgspec import Meta

@@ -6,8 +6,6 @@ is no message "open any connection".
 Source: Gecko's PSocketProcess, PHttpTransaction, PBackgroundDataBridge; facts of the seed document.
 """
 
-from __future__ import annotations
-
 import enum
 from typing import Annotated
 

@@ -4,8 +4,6 @@ Ends: parent ↔ the init of a program.  Trusts: the init believes its parent; t
 Source: Gecko's NPAPI plug-ins had a process type of their own (PluginModule); launch/control for the words.
 """
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from msgspec import Meta

@@ -4,8 +4,6 @@ Ends: parent ↔ any child.  Trusts: the parent checks all that a child says; a 
 Source: GeckoChildProcessHost's launch phases; SandboxTestingChild for the probes.
 """
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from msgspec import Meta

@@ -4,8 +4,6 @@ Runs in: every process that needs the whole list (parent, tools, tests); pure.
 Source: the declarations themselves; a test keeps this list complete.
 """
 
-from __future__ import annotations
-
 from foxden.ipc.schema import Protocol
 from foxden.protocols.broker import PBroker
 from foxden.protocols.content import PContent, PDocument, PDocumentChannel

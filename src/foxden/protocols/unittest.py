@@ -4,8 +4,6 @@ Ends: parent ↔ ipdlunittest; ipdlunittest ↔ ipdlunittest over an endpoint pa
 Source: Gecko's process type of that name (ipc/ipdl/test).
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from msgspec import Meta

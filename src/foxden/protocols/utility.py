@@ -6,8 +6,6 @@ Trusts: the child unpickles what its parent sent, and nothing else does; the par
 Source: PUtilityProcess of Gecko; concurrent.futures.
 """
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from msgspec import Meta

@@ -5,8 +5,6 @@ Flow: policy text → policy.resolve → plan.build → PChildProcess.Launch →
 Source: docs/design/tour-of-the-house.md; namespaces(7), landlock(7), seccomp(2), getrlimit(2).
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 import msgspec

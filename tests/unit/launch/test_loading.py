@@ -14,6 +14,7 @@ from foxden.launch.loading import load_msgspec
 given = "typing_extensions" in sys.modules
 load_msgspec()
 import foxden.protocols.forkserver
+assert "textwrap" not in sys.modules, "parts of msgspec that nobody has asked for"
 assert given or "typing_extensions" not in sys.modules
 assert given or "inspect" not in sys.modules, "half a compiler"
 import typing_extensions
@@ -53,3 +54,33 @@ else:
 def test_msgspec_of_users_knows_types_of_typing_extensions() -> None:
     pytest.importorskip("typing_extensions")
     subprocess.run([sys.executable, "-c", OF_USERS], check=True, timeout=60)
+
+
+# A part that was left out is loaded by whoever asks for it, under whatever name, and is the same for all.
+LATE = """
+import sys
+from foxden.launch.loading import load_msgspec
+load_msgspec()
+import typing
+assert typing.ForwardRef("int", is_class=True).__forward_arg__ == "int"
+import msgspec
+early = msgspec.json
+assert not any(hasattr(module, "__warningregistry__") for module in (early, msgspec.inspect))
+assert "textwrap" not in sys.modules
+from msgspec.json import decode
+from msgspec import inspect
+assert early.decode is decode is msgspec.json.decode and early.encode([1]) == b"[1]"
+assert isinstance(inspect.type_info(int), msgspec.inspect.IntType)
+assert msgspec.json.schema(int) == {"type": "integer"}
+try:
+    msgspec.json.no_such_thing
+except AttributeError:
+    pass
+else:
+    raise AssertionError("made up")
+assert sys.modules["msgspec.json"] is msgspec.json
+"""
+
+
+def test_parts_of_msgspec_are_loaded_when_they_are_asked_for() -> None:
+    subprocess.run([sys.executable, "-c", LATE], check=True, timeout=60)

