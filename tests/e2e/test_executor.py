@@ -306,6 +306,14 @@ def test_whoever_stops_reading_a_map_does_not_want_the_rest(den: Den) -> None:
     assert time.monotonic() - begun < 10
 
 
+def test_no_chunk_waits_behind_a_slow_one_while_a_worker_has_nothing_to_do(den: Den) -> None:
+    with SandboxExecutor(2, den=den) as pool:
+        list(pool.map(boxed.sleep, [0.2, 0.2], chunksize=1))  # both are there
+        slow, *others = pool._functions.submit_chunks(boxed.sleep, [[[n, 0]] for n in (3, 0.1, 0, 0, 0, 0, 0, 0)])
+        assert concurrent.futures.wait(others, timeout=2).not_done == set()
+        assert not slow.done()
+
+
 def test_map_times_out(den: Den) -> None:
     with SandboxExecutor(1, den=den) as pool:
         run(pool, boxed.double, 1)

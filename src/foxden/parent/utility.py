@@ -184,6 +184,8 @@ class Worker:
         self.host = host
         self.turn = threading.Lock()
         self.done = 0  # calls
+        self.since = 0.0  # when the call it is at began, by the monotonic clock
+        self.quick_at = ""  # the function that its last chunk was of, if that took next to no time
         self.dead = False
         self.fd = sock.fileno()
         self._sock = sock

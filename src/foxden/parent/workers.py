@@ -7,8 +7,9 @@ Source: concurrent.futures.process; architecture.md "IPC".
 Threads: `_lock` guards the queue and who is idle; a worker's `turn` is held by whoever reads its socket, which is this
 pool's thread (epoll) or the thread that waits for that very call.  The den's loop makes workers and says how they end.
 
-A chunk may be sent behind another, so that its worker need not wait for the parent between two; when the first ends the
-worker, the second is sent again, to another.
+A chunk may be sent behind another, so that its worker need not wait for the parent between two.  Only where the worker
+was quick with the chunk before: behind a slow one it would wait while other workers have nothing to do.  When the first
+ends the worker, the second is sent again, to another.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from foxden.parent.utility import Starter, Worker
 from foxden.workers_broken import WorkersBroken
 
 _END_WITHIN_S = 5.0
+_QUICK_S = 0.002  # a chunk that takes longer does not notice what passes until the next
 _UNHEARD_S = 0.005  # that an answer may lie when others wait for the worker, and whoever should read it does not
 
 
@@ -221,14 +223,22 @@ class Pool:
 
     # ---- calls
 
+    def _may_follow(self, call: Call) -> bool:
+        """May it be sent while its worker is at another?  Buffers not: they lie where those of the other lie."""
+        return call.each and not call.packed.buffers and self._sizes.calls_each is None
+
+    def _is_quick_at(self, worker: Worker, running: Call, call: Call) -> bool:
+        """Will it be done with what it runs, and with this call, in no time, by what it did last?"""
+        return running.each and worker.quick_at == running.name == call.name and not worker.dead
+
     def _room_behind(self, call: Call) -> Worker | None:
         """With the lock held: a worker that this chunk can be sent to although it is at work on another."""
-        if not call.each or call.packed.buffers or self._sizes.calls_each is not None or self._starting:
+        if self._starting or not self._may_follow(call):
             return None
         if self._queue or sum(1 for worker in self._workers if not worker.dead) < self._sizes.max_workers:
             return None
         for worker, running in self._busy.items():
-            if running.each and worker not in self._behind and not worker.dead:
+            if worker not in self._behind and self._is_quick_at(worker, running, call):
                 return worker
         return None
 
@@ -251,6 +261,7 @@ class Pool:
         call.worker, call.begun = worker, True
         future.pid, future.given_at = worker.host.pid, time.time()
         if self._busy.get(worker) is call:
+            worker.since = time.monotonic()
             self._start_clock(call)
         try:
             worker.run(call.number, call.packed, each=call.each)
@@ -292,9 +303,22 @@ class Pool:
                 call = self._queue.popleft()
                 self._busy[worker] = call
             if self._begin(worker, call):
+                self._send_behind(worker)
                 return
         if self._closing:
             self._ring()
+
+    def _send_behind(self, worker: Worker) -> None:
+        """Let a worker have the next chunk before it has done the one that it is at."""
+        with self._lock:
+            running = self._busy.get(worker)
+            if running is None or not self._queue or worker in self._behind:
+                return
+            call = self._queue[0]
+            if not self._may_follow(call) or not self._is_quick_at(worker, running, call):
+                return
+            self._behind[worker] = self._queue.popleft()
+        self._begin(worker, call)
 
     def _rests(self, worker: Worker) -> bool:
         """With the lock held: is there nothing else to do for it, or for anybody?  Then it waits."""
@@ -321,20 +345,19 @@ class Pool:
         with self._lock:
             call = self._busy.pop(worker, None)
             after = self._behind.pop(worker, None)
-            more = None
+            now = time.monotonic()
+            worker.quick_at = call.name if call is not None and call.each and now - worker.since < _QUICK_S else ""
             if after is not None:
                 self._busy[worker] = after
-                if self._queue and self._queue[0].each and not self._queue[0].packed.buffers:
-                    more = self._behind[worker] = self._queue.popleft()
+                worker.since = now
             elif worker.armed:
                 self._listen(worker, False)
             worker.dead = worker.dead or worker.done >= (self._sizes.calls_each or FOREVER)
             rests = after is None and self._rests(worker)
         if after is not None:
             self._start_clock(after)
-        if more is not None:
-            self._begin(worker, more)
-        if after is None and not rests:
+            self._send_behind(worker)
+        elif not rests:
             if worker.dead:
                 self._soon(worker.host.close)
             self._next(worker)
