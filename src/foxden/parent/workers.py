@@ -4,12 +4,8 @@ Runs in: parent; a thread of its own beside the den's loop, and the callers' thr
 Flow: submit → idle worker, or the queue → answer, deadline or death → future → the next call.
 Source: concurrent.futures.process; architecture.md "IPC".
 
-Threads: `_lock` guards the queue and who is idle; a worker's `turn` is held by whoever reads its socket, which is this
+Threads: `_lock` guards the schedule; a worker's `turn` is held by whoever reads its socket, which is this
 pool's thread (epoll) or the thread that waits for that very call.  The den's loop makes workers and says how they end.
-
-A chunk may be sent behind another, so that its worker need not wait for the parent between two.  Only where the worker
-was quick with the chunk before: behind a slow one it would wait while other workers have nothing to do.  When the first
-ends the worker, the second is sent again, to another.
 """
 
 from __future__ import annotations
@@ -19,7 +15,6 @@ import os
 import select
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -32,11 +27,11 @@ from foxden.parent.calls import Call, CallFuture, Sizes
 from foxden.parent.deadlines import FOREVER, Deadlines
 from foxden.parent.endings import SENT, close_all, crash, end_soon, fail_all, settle
 from foxden.parent.hosts import End
+from foxden.parent.schedule import Schedule
 from foxden.parent.utility import Starter, Worker
 from foxden.workers_broken import WorkersBroken
 
 _END_WITHIN_S = 5.0
-_QUICK_S = 0.002  # a chunk that takes longer does not notice what passes until the next
 _UNHEARD_S = 0.005  # that an answer may lie when others wait for the worker, and whoever should read it does not
 
 
@@ -50,10 +45,7 @@ class Pool:
     def __init__(self, soon: Soon, starter: Starter, sizes: Sizes, *, finished: Callable[[], None]) -> None:
         self._soon, self._starter, self._sizes, self._finished = soon, starter, sizes, finished
         self._lock = threading.RLock()  # a collector may run an executor's finalizer in the middle of anything
-        self._queue: deque[Call] = deque()
-        self._idle: list[Worker] = []
-        self._busy: dict[Worker, Call] = {}
-        self._behind: dict[Worker, Call] = {}  # sent, and still to begin
+        self._schedule = Schedule(follows=sizes.calls_each is None)
         self._workers: set[Worker] = set()  # that live, or whose end is still to be heard
         self._starting = 0
         self._numbers = itertools.count(1)
@@ -90,35 +82,23 @@ class Pool:
         return Call(next(self._numbers), name, packed, bool(each), seconds, CallFuture(), cpu_seconds=cpu_seconds)
 
     def _submit(self, calls: Sequence[Call]) -> None:
-        if not self._idle:
+        if not self._schedule.idle:
             self._look_at_unwatched()
         given: list[tuple[Worker, Call]] = []
         with self._lock:
             self.check_open()
             for call in calls:
-                worker = self._place(call)
+                worker = self._schedule.place(call, self._are_all_there)
                 if worker is not None:
                     given.append((worker, call))
-            unheard = bool(self._queue) and self._sleeps_until > time.monotonic() + 2 * _UNHEARD_S
+                else:
+                    self._start_if_needed()
+            unheard = bool(self._schedule.queue) and self._sleeps_until > time.monotonic() + 2 * _UNHEARD_S
         for worker, call in given:
             if not self._begin(worker, call):
                 self._next(worker)
         if unheard:
             self._ring()
-
-    def _place(self, call: Call) -> Worker | None:
-        """With the lock held: who is to have a call now; None: it is queued."""
-        worker = self._take_idle()
-        if worker is not None:
-            self._busy[worker] = call
-            return worker
-        worker = self._room_behind(call)
-        if worker is not None:
-            self._behind[worker] = call
-            return worker
-        self._queue.append(call)
-        self._start_if_needed()
-        return None
 
     def check_open(self) -> None:
         if self._broken is not None:
@@ -136,7 +116,9 @@ class Pool:
         with self._lock:
             self._closing = True
             self._arm_all()
-            cancelled = [self._queue.popleft() for _ in range(len(self._queue))] if cancel else []
+            cancelled = list(self._schedule.queue) if cancel else []
+            if cancel:
+                self._schedule.queue.clear()
         for call in cancelled:
             call.future.cancel()
             call.future.set_running_or_notify_cancel()
@@ -144,17 +126,18 @@ class Pool:
 
     # ---- workers come and go
 
-    def _take_idle(self) -> Worker | None:
-        while self._idle:
-            worker = self._idle.pop()
-            if not worker.dead:
-                return worker
-        return None
+    def _live(self) -> int:
+        """With the lock held: how many workers there are."""
+        return sum(1 for worker in self._workers if not worker.dead)
+
+    def _are_all_there(self) -> bool:
+        """With the lock held: is no other worker about to come?"""
+        return not self._starting and self._live() >= self._sizes.max_workers
 
     def _start_if_needed(self) -> None:
         """With the lock held: have as many workers as there are calls for, up to the most."""
-        wanted = len(self._queue) + (1 if self._sizes.spare and not self._closing else 0)
-        live = sum(1 for worker in self._workers if not worker.dead)
+        wanted = len(self._schedule.queue) + (1 if self._sizes.spare and not self._closing else 0)
+        live = self._live()
         most = self._sizes.max_workers + (1 if self._sizes.spare else 0)
         while self._starting < wanted and live + self._starting < most:
             if not self._soon(self._start):
@@ -193,10 +176,10 @@ class Pool:
             self._starting -= 1
             if isinstance(error, WorkersBroken):
                 self._broken = error
-            others = self._starting or any(not worker.dead for worker in self._workers)
-            failed = list(self._queue) if self._broken is not None or not others else []
-            if failed:
-                self._queue.clear()
+            failed = []
+            if self._broken is not None or not (self._starting or self._live()):
+                failed = list(self._schedule.queue)
+                self._schedule.queue.clear()
         fail_all(failed, error)
         self._ring()
 
@@ -205,11 +188,8 @@ class Pool:
         with self._lock:
             worker.dead = True
             self._workers.discard(worker)
-            call = self._busy.pop(worker, None)
-            self._take_back(worker)
-            if worker in self._idle:
-                self._idle.remove(worker)
-            if self._queue or self._sizes.spare:
+            call = self._schedule.gone(worker)
+            if self._schedule.queue or self._sizes.spare:
                 self._start_if_needed()
         if call is not None:
             settle(call.future, None, crash(worker, call, end))
@@ -223,44 +203,16 @@ class Pool:
 
     # ---- calls
 
-    def _may_follow(self, call: Call) -> bool:
-        """May it be sent while its worker is at another?  Buffers not: they lie where those of the other lie."""
-        return call.each and not call.packed.buffers and self._sizes.calls_each is None
-
-    def _is_quick_at(self, worker: Worker, running: Call, call: Call) -> bool:
-        """Will it be done with what it runs, and with this call, in no time, by what it did last?"""
-        return running.each and worker.quick_at == running.name == call.name and not worker.dead
-
-    def _room_behind(self, call: Call) -> Worker | None:
-        """With the lock held: a worker that this chunk can be sent to although it is at work on another."""
-        if self._starting or not self._may_follow(call):
-            return None
-        if self._queue or sum(1 for worker in self._workers if not worker.dead) < self._sizes.max_workers:
-            return None
-        for worker, running in self._busy.items():
-            if worker not in self._behind and self._is_quick_at(worker, running, call):
-                return worker
-        return None
-
-    def _take_back(self, worker: Worker) -> None:
-        """With the lock held: what was sent behind a call that ended its worker goes to the next."""
-        call = self._behind.pop(worker, None)
-        if call is not None:
-            call.worker = call.future.help = call.future.listen = None
-            self._queue.appendleft(call)
-
     def _begin(self, worker: Worker, call: Call) -> bool:
         """Send a call to a worker that is its own.  False: there was nothing to send."""
         future = call.future
         if not call.begun and not future.set_running_or_notify_cancel():
             with self._lock:
-                for place in (self._busy, self._behind):
-                    if place.get(worker) is call:
-                        del place[worker]
+                self._schedule.take(worker, call)
             return False
         call.worker, call.begun = worker, True
         future.pid, future.given_at = worker.host.pid, time.time()
-        if self._busy.get(worker) is call:
+        if self._schedule.busy.get(worker) is call:
             worker.since = time.monotonic()
             self._start_clock(call)
         try:
@@ -281,10 +233,7 @@ class Pool:
     def _send_to_another(self, worker: Worker, call: Call) -> None:
         with self._lock:
             worker.dead = True
-            if self._has(worker, call):
-                del (self._busy if self._busy.get(worker) is call else self._behind)[worker]
-                call.worker = None
-                self._queue.appendleft(call)
+            if self._schedule.did_not_get(worker, call):
                 self._start_if_needed()
         self._soon(lambda: end_soon(worker))
 
@@ -295,13 +244,11 @@ class Pool:
                 if worker.dead:
                     self._start_if_needed()
                     return
-                if not self._queue:
-                    self._idle.append(worker)
+                call = self._schedule.next_of(worker)
+                if call is None:
                     if self._sizes.spare:
                         self._start_if_needed()
                     break
-                call = self._queue.popleft()
-                self._busy[worker] = call
             if self._begin(worker, call):
                 self._send_behind(worker)
                 return
@@ -309,23 +256,16 @@ class Pool:
             self._ring()
 
     def _send_behind(self, worker: Worker) -> None:
-        """Let a worker have the next chunk before it has done the one that it is at."""
         with self._lock:
-            running = self._busy.get(worker)
-            if running is None or not self._queue or worker in self._behind:
-                return
-            call = self._queue[0]
-            if not self._may_follow(call) or not self._is_quick_at(worker, running, call):
-                return
-            self._behind[worker] = self._queue.popleft()
-        self._begin(worker, call)
+            call = self._schedule.follow(worker)
+        if call is not None:
+            self._begin(worker, call)
 
     def _rests(self, worker: Worker) -> bool:
         """With the lock held: is there nothing else to do for it, or for anybody?  Then it waits."""
-        if worker.dead or self._queue or self._sizes.spare or self._closing:
+        if worker.dead or self._sizes.spare or self._closing or self._schedule.queue:
             return False
-        self._idle.append(worker)
-        return True
+        return self._schedule.next_of(worker) is None
 
     def _receive(self, worker: Worker, flags: int = NOW) -> bool:
         """Read what a worker says, with its turn held.  False: nothing more is to come of it now."""
@@ -343,14 +283,8 @@ class Pool:
         if answer is None:
             return True
         with self._lock:
-            call = self._busy.pop(worker, None)
-            after = self._behind.pop(worker, None)
-            now = time.monotonic()
-            worker.quick_at = call.name if call is not None and call.each and now - worker.since < _QUICK_S else ""
-            if after is not None:
-                self._busy[worker] = after
-                worker.since = now
-            elif worker.armed:
+            call, after = self._schedule.answered(worker)
+            if after is None and worker.armed:
                 self._listen(worker, False)
             worker.dead = worker.dead or worker.done >= (self._sizes.calls_each or FOREVER)
             rests = after is None and self._rests(worker)
@@ -367,8 +301,7 @@ class Pool:
 
     def _broke_protocol(self, worker: Worker, error: BadMessage) -> None:
         with self._lock:
-            call = self._busy.pop(worker, None)
-            self._take_back(worker)
+            call = self._schedule.gone(worker)
         self._end(worker, f"{worker.host} broke the protocol: {error}")
         self._forget(worker)
         if call is not None:
@@ -379,11 +312,8 @@ class Pool:
     def _arm(self, worker: Worker, call: Call) -> None:
         """Let the pool's thread hear the answer of this call."""
         with self._lock:
-            if not worker.armed and self._has(worker, call):
+            if not worker.armed and self._schedule.has(worker, call):
                 self._listen(worker, True)
-
-    def _has(self, worker: Worker, call: Call) -> bool:
-        return self._busy.get(worker) is call or self._behind.get(worker) is call
 
     def _hears(self, worker: Worker) -> bool:
         """Is its socket open?  Once it is not, its number may be another worker's."""
@@ -391,7 +321,7 @@ class Pool:
 
     def _arm_all(self) -> None:
         """With the lock held."""
-        for worker in self._busy:
+        for worker in self._schedule.busy:
             if not worker.armed:
                 self._listen(worker, True)
 
@@ -404,7 +334,7 @@ class Pool:
     def _look_at_unwatched(self) -> None:
         """Take answers that came while nobody was listening: their workers are free."""
         with self._lock:
-            unwatched = [worker for worker in self._busy if not worker.armed]
+            unwatched = [worker for worker in self._schedule.busy if not worker.armed]
         for worker in unwatched:
             if worker.turn.acquire(blocking=False):
                 try:
@@ -425,7 +355,7 @@ class Pool:
             until = FOREVER if timeout is None else time.monotonic() + timeout
             if self._hears(worker) and awake.soon(worker.poll):
                 self._receive(worker)
-            while self._has(worker, call) and self._hears(worker):
+            while self._schedule.has(worker, call) and self._hears(worker):
                 if timeout is None:
                     self._receive(worker, 0)
                 elif (left := until - time.monotonic()) <= 0:
@@ -434,7 +364,7 @@ class Pool:
                     self._receive(worker)
         finally:
             worker.turn.release()
-            if self._has(worker, call):  # not yet; or interrupted
+            if self._schedule.has(worker, call):  # not yet; or interrupted
                 call.future.watch()
 
     # ---- deadlines
@@ -452,10 +382,9 @@ class Pool:
         with self._lock:
             for call, error in self._deadlines.take_late(time.monotonic()):
                 worker = call.worker
-                if worker is not None and self._busy.get(worker) is call:
-                    del self._busy[worker]
+                if worker is not None and self._schedule.busy.get(worker) is call:
                     worker.dead = True
-                    self._take_back(worker)
+                    self._schedule.gone(worker)
                     late.append((worker, call, error))
         for worker, call, error in late:
             self._end(worker, str(error))
@@ -478,14 +407,14 @@ class Pool:
 
     def _has_ended(self) -> bool:
         with self._lock:
-            at_work = self._queue or self._busy or self._starting
+            at_work = self._schedule.queue or self._schedule.busy or self._starting
             return self._den_gone or (self._closing and not at_work)
 
     def _step(self) -> None:
         with self._lock:
             until = self._deadlines.next()
-            others_wait = bool(self._queue) or self._closing
-            unheard = [(worker, call) for worker, call in self._busy.items() if others_wait and not worker.armed]
+            others_wait = bool(self._schedule.queue) or self._closing
+            unheard = [item for item in self._schedule.busy.items() if others_wait and not item[0].armed]
             if unheard:
                 until = min(until, time.monotonic() + _UNHEARD_S)
             self._sleeps_until = until
@@ -528,8 +457,6 @@ class Pool:
             os.close(self._bell)
             self._bell = -1
         with self._lock:
-            left = [*self._queue, *self._busy.values()]
-            self._queue.clear()
-            self._busy.clear()
+            left = self._schedule.clear()
         fail_all(left, DenClosed("this den was closed while it was at work"))
         self._finished()

@@ -22,7 +22,7 @@ def pool() -> Iterator[Pool]:
     pool = Pool(lambda act: True, SimpleNamespace(), Sizes(1), finished=lambda: None)  # type: ignore[arg-type]
     yield pool
     with pool._lock:
-        pool._busy.clear()
+        pool._schedule.busy.clear()
         pool._den_gone = True
     pool.close(cancel=True)
     pool.thread.join()
@@ -56,7 +56,7 @@ def test_who_has_ended_takes_nothing_from_another_with_its_number(pool: Pool) ->
     with pool._lock:
         pool._by_fd[living.fd] = living
         pool._epoll.register(living.fd, 0)
-        pool._busy[ended] = call  # until the den's loop has heard of its end
+        pool._schedule.busy[ended] = call  # until the den's loop has heard of its end
     theirs.send(b"for the living")
     pool._help(ended, call, 0.05)
     pool._look_at_unwatched()
