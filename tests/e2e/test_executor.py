@@ -591,6 +591,20 @@ def test_calls_are_awaited() -> None:
     assert asyncio.run(work()) == [2, 5]
 
 
+def test_the_broker_is_there_for_the_first_call() -> None:
+    def types() -> set[str]:
+        return {record.process_type for record in den.processes()}
+
+    until = time.monotonic() + WAIT_S
+    with Den() as den, SandboxExecutor(1, den=den):
+        while "broker" not in types() and time.monotonic() < until:
+            time.sleep(0.01)
+        assert "broker" in types()
+    with Den() as den, SandboxExecutor(1, den=den, level=0) as unboxed:
+        assert run(unboxed, boxed.double, 1) == 2
+        assert "broker" not in types()
+
+
 def test_an_executor_of_its_own_leaves_nothing_behind() -> None:
     with SandboxExecutor(1) as pool:
         assert run(pool, boxed.double, 4) == 8

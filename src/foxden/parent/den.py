@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from foxden.errors import DenClosed, FoxdenError, PolicyError
 from foxden.model.enforcement import Layer
-from foxden.model.process_types import BY_NAME
 from foxden.model.records import ProcessRecord, Violation
 from foxden.parent.broker import AskRecord
 from foxden.parent.call_pools import CallPools
@@ -146,7 +145,7 @@ class _Door:
             starter = Starter(runtime.processes, runtime.plans, runtime.brokers, settings)
             pool = Pool(self._soon, starter, sizes, finished=ended)
             self._pools.add(pool)
-        self._soon(lambda: runtime.launcher.prepare(BY_NAME["utility"].family))
+        self._soon(lambda: runtime.prepare_functions(with_broker=starter.asks_broker))
         return pool
 
     def _soon(self, act: Callable[[], object]) -> bool:

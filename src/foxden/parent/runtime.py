@@ -129,6 +129,13 @@ class Runtime:
             parent_lock.lock(parent_plan())
             self.launcher.can_spawn = False
 
+    def prepare_functions(self, *, with_broker: bool) -> None:
+        """Begin what the first call waits for.  It goes by value or imports its module, as nearly all do: then it asks
+        the broker at once, and would wait for that one's start as long as for its worker's."""
+        self.launcher.prepare(BY_NAME["utility"].family)
+        if with_broker:
+            self.brokers.start()
+
     # ---- loads
 
     def url_of(self, text: str) -> Url:

@@ -69,6 +69,11 @@ class Starter:
         self._policy = function_policy(plans.resolved(_ROW, None), settings.grants, settings.folders)
         self._plan = plans.finish(build_plan(self._policy, arch=platform.machine(), listener=True))
 
+    @property
+    def asks_broker(self) -> bool:
+        """Do its workers, where the kernel allows it?"""
+        return self._plan.notify
+
     def _serve(self, host: ChildHost, listener: Listener, stacks: StackPipe | None) -> None:
         """Have a worker's files opened by the rules of the type and the grants of this pool."""
         rules = self._plans.rules_of(self._policy, self._processes.temporary_of(host))
