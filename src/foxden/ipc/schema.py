@@ -17,6 +17,7 @@ A protocol is a class; each message is a class inside it:
         class Delete(Both):                  # __delete__: ends the actor on both sides
             pass
 
+Modules of messages do not postpone the evaluation of annotations: msgspec would compile each again, in every process.
 Direction, order and management are checked at import.  That every field is bounded takes a walk over all types,
 too slow for each start of each process: `check_bounds` does it, called for every protocol by tests/protocols.
 """
