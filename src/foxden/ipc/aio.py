@@ -156,11 +156,8 @@ def _cost(packet: bytes, fds: Sequence[int]) -> int:
     return len(packet) + _PACKET_COST + len(fds) * _DESCRIPTOR_COST
 
 
-async def call(actor: Actor, message: Message, *, timeout_s: float | None = None) -> Any:
-    """Send a message that returns something and wait for its reply.
-
-    Raises: ChildCrashed when the actor ends first, ChildTimeout when the reply does not come in time.
-    """
+def asked(actor: Actor, message: Message) -> asyncio.Future[Any]:
+    """Send a message that returns something; its reply comes here, or ChildCrashed when the actor ends first."""
     waiting: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def arrived(reply: object) -> None:
@@ -172,6 +169,19 @@ async def call(actor: Actor, message: Message, *, timeout_s: float | None = None
             waiting.set_exception(ChildCrashed(f"{describe(type(message))}: no reply: {why.value}"))
 
     actor.call(message, arrived, lost)
+    return waiting
+
+
+async def call(actor: Actor, message: Message, *, timeout_s: float | None = None) -> Any:
+    """Send a message that returns something and wait for its reply.
+
+    Raises: ChildCrashed when the actor ends first, ChildTimeout when the reply does not come in time.
+    """
+    return await reply_of(asked(actor, message), message, timeout_s=timeout_s)
+
+
+async def reply_of(waiting: asyncio.Future[Any], message: Message, *, timeout_s: float | None) -> Any:
+    """What comes of `asked`.  Raises as `call` does."""
     try:
         return await asyncio.wait_for(waiting, timeout_s)
     except TimeoutError:

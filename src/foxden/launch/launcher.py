@@ -307,6 +307,7 @@ class Launcher:
         try:
             return await asyncio.wait_for(asyncio.shield(answer), _START_TIMEOUT_S)
         except TimeoutError:
+            answer.add_done_callback(_end_unwanted)
             self._forget(server)
             raise LaunchFailed(f"the {server.name} process did not answer, and was ended") from None
         except asyncio.CancelledError:

@@ -100,8 +100,9 @@ class ProcessManager:
 
         `plan`, `on_listener`: of a child that has another than its type's, and another who has its calls answered.
         It may have been forked beforehand, with a root of its own: `host.root`.
-        `then`: called once the child can be told what to do when its sandbox is on; again, with another, if that one
-        ends before it is ready.
+        `then`: called once the child can be told what to do when its sandbox is on.  It hears it before this side has
+        judged what it got, so it is told what is `accepted`, too.  Called again, with another, if that one ends before
+        it is ready.
         `sees_libraries`: its plan lets it load by itself what its fork server may not have loaded yet.
         Raises SandboxUnavailable, LaunchFailed.
         """
@@ -118,10 +119,10 @@ class ProcessManager:
         except BaseException:
             host.abandon()
             raise
+        _tell_what_to_do(host, then)
         enforcement = await host.wait_ready(_READY_TIMEOUT_S)
         if judge:
             self._judge(host, enforcement)
-        _tell_what_to_do(host, then)
         return host
 
     async def _finish(

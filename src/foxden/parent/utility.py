@@ -7,6 +7,7 @@ Source: protocols/utility.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import platform
 import select
@@ -20,7 +21,7 @@ import msgspec
 
 from foxden.errors import BadMessage, ChildCrashed, RemoteTraceback
 from foxden.ipc.actor import Actor, ActorTree, Why
-from foxden.ipc.aio import call
+from foxden.ipc.aio import asked, reply_of
 from foxden.ipc.fields import Endpoint, LargePayload, Listener, StackPipe
 from foxden.ipc.memory import LentWriter, make_payload, map_frozen, read_payload
 from foxden.ipc.pipe import NOW, PacketBuffer, make_pair, send_packet
@@ -85,22 +86,28 @@ class Starter:
     async def start(self) -> Worker:
         """Raises: SandboxUnavailable, LaunchFailed, ChildCrashed, ChildTimeout; WorkersBroken from the initializer."""
         settings = self._settings
-        host = await self._processes.launch(
-            _ROW.name, UtilityParent(), plan=self._plan, name=settings.name, on_listener=self._serve,
-            sees_libraries=True,
-        )  # fmt: skip
         ours, theirs = make_pair()
+        message = self._init(Endpoint(theirs.detach()))
+        replies: list[asyncio.Future[Any]] = []
         try:
-            await self._initialise(host, Endpoint(theirs.detach()))
+            host = await self._processes.launch(
+                _ROW.name, UtilityParent(), plan=self._plan, name=settings.name, on_listener=self._serve,
+                then=lambda host: replies.append(asked(host.root, message)), sees_libraries=True,
+            )  # fmt: skip
+            await self._initialised(host, message, replies.pop())
         except BaseException:
             ours.close()
-            host.kill("could not be made ready")
             raise
+        finally:
+            message.tasks.close()
+            for unheard in replies:
+                if not unheard.cancel():
+                    unheard.exception()  # heard: the launch has said what happened
         return Worker(host, ours, settings)
 
-    async def _initialise(self, host: ChildHost, tasks: Endpoint) -> None:
+    def _init(self, tasks: Endpoint) -> PUtility.Init:
         settings = self._settings
-        message = PUtility.Init(
+        return PUtility.Init(
             tasks=tasks,
             path=settings.path,
             environment=dict(settings.grants.environment),
@@ -108,15 +115,20 @@ class Starter:
             returns=tuple(settings.types),
             max_result=settings.max_result,
             initializer=make_payload(LargePayload, settings.initializer) if settings.initializer else None,
+            accepted=tuple(layer.value for layer in self._processes.accepted),
         )
+
+    async def _initialised(self, host: ChildHost, message: PUtility.Init, answer: asyncio.Future[Any]) -> None:
         try:
-            reply = await call(host.root, message, timeout_s=_READY_TIMEOUT_S)
+            reply = await reply_of(answer, message, timeout_s=_READY_TIMEOUT_S)
         except ChildCrashed:
             await host.ended
             raise host.crash("getting ready") from None
-        finally:
-            tasks.close()
+        except BaseException:
+            host.kill("could not be made ready")
+            raise
         if reply.problem:
+            host.kill("could not be made ready")
             error = WorkersBroken(f"a worker could not be made ready: {reply.problem}", hint="see its traceback")
             raise error from RemoteTraceback(reply.trace)
 

@@ -43,7 +43,10 @@ class PUtility(PChildProcess, number=16, ends=("default", "utility")):
     """A worker's life: made ready once, then it serves PTasks."""
 
     class Init(ToChild, once=True):
-        """What functions will find, and the endpoint that their calls come on.  Answered when the worker is ready."""
+        """What functions will find, and the endpoint that their calls come on.  Answered when the worker is ready.
+
+        It may be sent before the child is ready: what it got is judged by itself, too.
+        """
 
         tasks: Endpoint
         path: Annotated[tuple[FolderName, ...], Meta(max_length=1024)]  # sys.path
@@ -52,6 +55,7 @@ class PUtility(PChildProcess, number=16, ends=("default", "utility")):
         returns: Annotated[tuple[TypeName, ...], Meta(max_length=1024)]  # types that results may hold
         max_result: Size  # bytes
         initializer: LargePayload | None = None  # pickle of (function, arguments)
+        accepted: Annotated[tuple[Name, ...], Meta(max_length=16)] = ()  # layers that may be missing
 
         class Returns(Reply):
             problem: LongText = ""  # empty: it is ready

@@ -23,6 +23,7 @@ from foxden.ipc.memory import read_payload
 from foxden.ipc.pipe import bind_endpoint
 from foxden.ipc.schema import Side
 from foxden.launch.child_main import ChildActor, ChildContext
+from foxden.model.enforcement import Layer, missing_layers
 from foxden.protocols.utility import PTasks, PUtility
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
@@ -36,6 +37,8 @@ class UtilityChild(ChildActor, protocol=PUtility, side=Side.CHILD):
     tasks: BlockingPipe | None = None
 
     def recv_init(self, message: PUtility.Init) -> PUtility.Init.Returns:
+        if missing_layers(self.process.enforcement, tuple(map(Layer, message.accepted))):
+            return PUtility.Init.Returns()  # the parent has heard the same: it ends this process, and says why
         _keep_large_blocks()
         sys.path[:] = message.path
         os.environ.update(message.environment)
