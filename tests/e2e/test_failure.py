@@ -7,6 +7,7 @@ what the server saw, and whether the next load works.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import random
 import signal
@@ -362,3 +363,18 @@ def test_interpreter_that_cannot_be_started_is_named(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("sys.executable", "/nonexistent/python")
     with pytest.raises(LaunchFailed, match="/nonexistent/python"):
         Den()
+
+
+def test_a_fork_server_that_stands_still_is_ended_and_replaced(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(launcher, "_START_TIMEOUT_S", 0.5)
+    with Den(warm=("utility",)) as den:
+        (server,) = (record.pid for record in den.processes() if record.name == "utility")
+        os.kill(server, signal.SIGSTOP)
+        with pytest.raises(LaunchFailed, match="utility process did not answer, and was ended"):
+            den.call(abs, -1)
+        monkeypatch.setattr(launcher, "_START_TIMEOUT_S", 20.0)
+        assert den.call(abs, -1) == 1
+    gc.collect()
+    assert not [record for record in caplog.records if "never retrieved" in record.getMessage()]
