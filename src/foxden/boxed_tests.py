@@ -23,10 +23,11 @@ from foxden.executor import SandboxExecutor
 from foxden.front.violations_view import summary
 from foxden.model.escaped import one_line
 from foxden.model.records import Violation
-from foxden.parent.arguments import View, pack_whole
+from foxden.parent.arguments import pack_whole
 from foxden.parent.calls import CallFuture
 from foxden.parent.den import Den
 from foxden.parent.function_view import import_path, readable_folders
+from foxden.parent.importable import View
 from foxden.pytest_plugin import MARKER, Told, told_key
 from foxden.sandbox.syscalls import policy_error
 

@@ -19,7 +19,7 @@ import pytest
 
 from foxden.children.utility.boxed_test import WARNING_SIZES, WARNINGS_MAX
 from foxden.model.escaped import one_line
-from foxden.parent.arguments import View
+from foxden.parent.importable import View
 
 Category = type[Warning] | tuple[str, str]  # itself, or module and name where a worker can import it
 Filter = tuple[str, str, Category, str, int]  # as warnings.filterwarnings takes it; the first one wins

@@ -117,14 +117,17 @@ class SandboxExecutor(Executor):
     def map(
         self, fn: Callable[..., T], *iterables: Iterable[Any], timeout: float | None = None, chunksize: int = 1
     ) -> Iterator[T]:
-        """See ProcessPoolExecutor.map: `chunksize` calls are sent together."""
+        """See ProcessPoolExecutor.map: `chunksize` calls are sent together, but with `fresh` each by itself."""
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
-        if chunksize == 1:
-            return super().map(fn, *iterables, timeout=timeout)
         until = None if timeout is None else time.monotonic() + timeout
+        if chunksize == 1 or self._functions.is_fresh:
+            return _results_of(self._functions.submit_all(fn, zip(*iterables, strict=False)), until)
         futures = self._functions.submit_chunks(fn, _chunks(iterables, chunksize))
         return itertools.chain.from_iterable(_results_of(futures, until))
+
+    def __reduce__(self) -> Any:
+        raise TypeError("an executor cannot leave its process: an object that has one sends a function without it")
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """See concurrent.futures."""
@@ -136,8 +139,8 @@ class SandboxExecutor(Executor):
                 pool.thread.join()
 
 
-def _results_of(futures: list[CallFuture], until: float | None) -> Iterator[list[Any]]:
-    """What each chunk returns, in order.  Whoever stops reading does not want the rest."""
+def _results_of(futures: list[CallFuture], until: float | None) -> Iterator[Any]:
+    """What each call, or chunk of them, returns, in order.  Whoever stops reading does not want the rest."""
     try:
         futures.reverse()
         while futures:

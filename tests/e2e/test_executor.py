@@ -314,6 +314,70 @@ def test_no_chunk_waits_behind_a_slow_one_while_a_worker_has_nothing_to_do(den: 
         assert not slow.done()
 
 
+def test_what_an_initializer_of_a_script_sets_is_there_for_its_functions(den: Den) -> None:
+    space: dict[str, Any] = {"__name__": "__main__", "model": None}
+    exec("def init(): global model; model = 9\ndef use(x): return model + x", space)
+    with SandboxExecutor(1, den=den, initializer=space["init"]) as pool:
+        assert run(pool, space["use"], 1) == 10
+        assert list(pool.map(space["use"], range(3))) == [9, 10, 11]
+
+
+def test_a_function_is_sent_again_when_its_globals_are_others(den: Den) -> None:
+    space: dict[str, Any] = {"__name__": "__main__", "base": 5}
+    exec("class Box: pass\ndef add(x): return base + x\ndef other(x, y=None): return base - x", space)
+    with SandboxExecutor(1, den=den) as pool:
+        found = [run(pool, space["add"], 1)]
+        for base, function, args in (
+            (6, "add", ()), (5, "add", ()), (7, "other", ()), (5, "add", ()), (8, "other", (space["Box"](),)),
+            (5, "add", ()), (5, "add", ()), (9, "add", ()),
+        ):  # fmt: skip
+            space["base"] = base
+            found.append(run(pool, space[function], 1, *args))
+    assert found == [6, 7, 6, 6, 6, 7, 6, 6, 10]
+
+
+def test_a_function_that_cannot_be_loaded_says_so_each_time_and_the_next_is_loaded(pool: SandboxExecutor) -> None:
+    class Bad:
+        def __reduce__(self) -> Any:
+            return int, ("no number",)
+
+    bad = Bad()
+    for _ in range(2):
+        with pytest.raises(ValueError, match="no number"):
+            run(pool, lambda: bad)
+    assert list(pool.map(lambda x: x + 1, [1, 2])) == [2, 3]
+
+
+def test_with_fresh_workers_each_call_of_a_map_has_its_own(den: Den) -> None:
+    def count() -> int:
+        import builtins
+
+        builtins.calls = getattr(builtins, "calls", 0) + 1  # type: ignore[attr-defined]
+        return int(builtins.calls)  # type: ignore[attr-defined]
+
+    with SandboxExecutor(1, den=den) as shared:
+        assert list(shared.map(lambda _: count(), range(4), chunksize=2)) == [1, 2, 3, 4]
+    with SandboxExecutor(2, den=den, fresh=True) as fresh:
+        assert list(fresh.map(lambda _: count(), range(4), chunksize=2)) == [1, 1, 1, 1]
+
+
+def test_thousands_of_arrays_go_down(pool: SandboxExecutor) -> None:
+    assert run(pool, len, [np.zeros(3) for _ in range(5000)]) == 5000
+    with pytest.raises(foxden.ArgumentsNotSendable, match="4000 buffers") as caught:
+        run(pool, len, [np.zeros(300) for _ in range(5000)])
+    assert "numpy.stack" in caught.value.hint
+
+
+def test_an_executor_does_not_go_down(pool: SandboxExecutor) -> None:
+    with pytest.raises(foxden.ArgumentsNotSendable, match="an executor cannot leave its process"):
+        run(pool, len, [pool])
+
+
+def test_the_time_zone_of_the_environment_is_in_force(den: Den) -> None:
+    with SandboxExecutor(1, den=den, env={"TZ": "Asia/Tokyo"}) as pool:
+        assert run(pool, lambda: time.localtime(0).tm_hour) == 9
+
+
 def test_map_times_out(den: Den) -> None:
     with SandboxExecutor(1, den=den) as pool:
         run(pool, boxed.double, 1)

@@ -1,7 +1,7 @@
 """Functions and classes that a worker cannot import by name: pickled with what they are made of.
 
 Runs in: parent, on the caller's thread.  Trusts: the caller's objects.
-Flow: parent/arguments, where plain pickle has no name for something → dump → bytes.
+Flow: parent/arguments, where plain pickle has no name for something → dump → bytes → ipc/rebuilt in the worker.
 Source: cloudpickle.
 """
 
@@ -9,31 +9,33 @@ from __future__ import annotations
 
 import functools
 import io
-import operator
 import pickle
 import threading
 import types
 from collections.abc import Callable
 from typing import Any
 
+from foxden.ipc import rebuilt
+from foxden.parent.importable import View
+
 _PROTOCOL = 5
 _NO_FILE = "<dynamic-code>"  # cloudpickle's, for the sake of equal pickles; a traceback is worth more here
+
+_LEAST_APART = 2048  # bytes: what is smaller is copied in less time than it takes to tell where it lies
 
 _registering = threading.Lock()
 
 
-def dump(
-    whole: object, buffers: list[pickle.PickleBuffer] | None, hidden: Callable[[], list[types.ModuleType]]
-) -> bytes:
-    """Pickle `whole`.  `buffers`: where large ones go; None: everything is in the bytes.  `hidden`: the modules that no
-    worker can import, whose functions and classes are sent whole.  Raises what pickle and cloudpickle raise."""
+def dump(whole: object, buffers: list[pickle.PickleBuffer] | None, view: View) -> bytes:
+    """Pickle `whole`.  `buffers`: where large ones go; None: everything is in the bytes.  Functions and classes of
+    modules that no worker can import are sent whole.  Raises what pickle and cloudpickle raise."""
     import cloudpickle
 
     stream = io.BytesIO()
-    pickler = _pickler_class()(stream, buffers)
+    pickler = _pickler_class()(stream, buffers, view)
     with _registering:  # which modules go by value is cloudpickle's for the whole process
         registered = cloudpickle.list_registry_pickle_by_value()
-        modules = [module for module in hidden() if module.__name__ not in registered]
+        modules = [module for module in view.modules_by_value() if module.__name__ not in registered]
         for module in modules:
             cloudpickle.register_pickle_by_value(module)
         try:
@@ -44,24 +46,62 @@ def dump(
     return stream.getvalue()
 
 
+def apart(buffers: list[pickle.PickleBuffer]) -> Callable[[pickle.PickleBuffer], bool]:
+    """What pickle asks of each buffer: is it to be copied into the pickle?  Others are put here."""
+
+    def is_small(buffer: pickle.PickleBuffer) -> bool:
+        if memoryview(buffer).nbytes < _LEAST_APART:
+            return True
+        buffers.append(buffer)
+        return False
+
+    return is_small
+
+
 @functools.cache
-def _pickler_class() -> Callable[[io.BytesIO, list[pickle.PickleBuffer] | None], Any]:
-    """cloudpickle's, which also knows views of memory, and keeps the file names of code."""
+def _pickler_class() -> Callable[[io.BytesIO, list[pickle.PickleBuffer] | None, View], Any]:
+    """cloudpickle's, which also knows views of memory and caches of functions, keeps the file names of code, and gives
+    the functions of one module the same globals in each pickle."""
     import cloudpickle
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-        def __init__(self, stream: io.BytesIO, buffers: list[pickle.PickleBuffer] | None) -> None:
-            super().__init__(stream, _PROTOCOL, buffer_callback=None if buffers is None else buffers.append)
-            self._apart = buffers is not None
+        def __init__(self, stream: io.BytesIO, buffers: list[pickle.PickleBuffer] | None, view: View) -> None:
+            super().__init__(stream, _PROTOCOL, buffer_callback=None if buffers is None else apart(buffers))
+            self._apart, self._has_name = buffers is not None, view.has_name
+            self.globals_ref = _Spaces()
 
         def reducer_override(self, value: Any) -> Any:
             if type(value) is memoryview and self._apart:
                 return _reduce_view(value)
+            if type(value) is _Words:
+                return rebuilt.space_of, (value.key, dict(value))
+            if type(value) is functools._lru_cache_wrapper and not self._has_name(value):
+                return rebuilt.cache, (value.__wrapped__, value.cache_parameters())
             if type(value) is types.CodeType:
                 return _with_file_name(value, self.dispatch_table[types.CodeType](value))
             return super().reducer_override(value)
 
+        def _dynamic_function_reduce(self, function: Any) -> Any:
+            return (*super()._dynamic_function_reduce(function)[:5], rebuilt.set_state)
+
     return Pickler
+
+
+class _Words(dict[str, Any]):
+    """What cloudpickle says of a module; stands for the globals of its functions."""
+
+    key = ""
+
+
+class _Spaces(dict[int, _Words]):
+    """What cloudpickle keeps of the globals that it has met, by their id."""
+
+    def setdefault(self, number: int, _: object = None) -> _Words:
+        words = self.get(number)
+        if words is None:
+            words = self[number] = _Words()
+            words.key = str(number)
+        return words
 
 
 def _with_file_name(code: types.CodeType, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -71,8 +111,6 @@ def _with_file_name(code: types.CodeType, reduced: tuple[Any, ...]) -> tuple[Any
 
 def _reduce_view(view: memoryview) -> tuple[Any, ...]:
     """A memoryview arrives as one: of the lent memory, without a copy.  pickle itself has no word for it."""
-    flat = pickle.PickleBuffer(view.cast("B") if view.c_contiguous and view.nbytes else view.tobytes())
-    if view.c_contiguous and view.nbytes and (view.ndim != 1 or view.format != "B"):
-        cast = operator.methodcaller("cast", view.format, list(view.shape or ()))
-        return operator.call, (cast, flat)
-    return memoryview, (flat,)
+    if view.c_contiguous and view.nbytes:
+        return rebuilt.view, (pickle.PickleBuffer(view.cast("B")), view.format, view.shape)
+    return memoryview, (view.tobytes(),)

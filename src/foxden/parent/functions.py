@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from foxden.errors import FoxdenError
@@ -19,6 +19,7 @@ from foxden.ipc.values import MAX_RESULT
 from foxden.parent import arguments
 from foxden.parent.calls import CallFuture, Sizes
 from foxden.parent.function_view import FunctionGrants, import_path, make_grants, readable_folders
+from foxden.parent.importable import View
 from foxden.parent.utility import Settings
 from foxden.parent.workers import Pool
 from foxden.sandbox.paths import Access
@@ -53,7 +54,7 @@ class Functions:
         folders = readable_folders(path)
         given = grants or FunctionGrants()
         granted = [path for path, access in given.policy.files if access & Access.READ]
-        self._view = arguments.View((*folders, *given.read, *given.write, *granted, _stdlib()))
+        self._view = View((*folders, *given.read, *given.write, *granted, _stdlib()))
         sizes = Sizes(
             max_workers=_workers(max_workers),
             seconds=_seconds("timeout", given.policy.timeout_s if timeout is None else timeout),
@@ -72,6 +73,7 @@ class Functions:
             max_result=_size(max_result),
             initializer=arguments.pack_whole(initializer, initargs, view=self._view) if initializer else b"",
         )
+        self.is_fresh = fresh
         self.pool = make_pool(settings, sizes, finished)
         self.max_workers = sizes.max_workers
 
@@ -84,27 +86,46 @@ class Functions:
         packed = arguments.pack(function, args, kwargs, view=self._view)
         return self.pool.submit(name or _name(function), packed)
 
+    def submit_all(self, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> list[CallFuture]:
+        """One call for each row of arguments; the function is packed once for all of them."""
+        name, function = _name(function), arguments.pack_function(function, view=self._view)
+        packed = (arguments.pack(function, row, {}, view=self._view) for row in calls)
+        return _all_or_none(self.pool.submit(name, one) for one in packed)
+
     def submit_chunks(
         self, function: Callable[..., Any], chunks: Iterable[Sequence[Sequence[Any]]]
     ) -> list[CallFuture]:
         """Of each chunk, call the function once for each first argument, second argument … of its columns, one after
-        the other in one worker; its future has a list.  What one chunk costs here is shared by several."""
+        the other in one worker; its future has a list."""
         name, function = _name(function), arguments.pack_function(function, view=self._view)
-        futures: list[CallFuture] = []
-        packed: list[tuple[arguments.Packed, int]] = []
-        since = time.monotonic()
-        try:
-            for columns in chunks:
-                packed.append((arguments.pack(function, columns, None, view=self._view), len(columns[0])))
-                if len(packed) == _TOGETHER or time.monotonic() - since > _TOGETHER_S:
-                    futures += self.pool.submit_chunks(name, packed)
-                    packed, since = [], time.monotonic()
-            futures += self.pool.submit_chunks(name, packed)
-        except BaseException:
-            for future in futures:
-                future.cancel()
-            raise
-        return futures
+        packed = ((arguments.pack(function, columns, None, view=self._view), len(columns[0])) for columns in chunks)
+        return _all_or_none(
+            future for together in _together(packed) for future in self.pool.submit_chunks(name, together)
+        )
+
+
+def _together(packed: Iterable[tuple[arguments.Packed, int]]) -> Iterator[list[tuple[arguments.Packed, int]]]:
+    """Some at a time: what each costs to queue is shared, and none waits long for the next to be made."""
+    some, since = [], time.monotonic()
+    for one in packed:
+        some.append(one)
+        if len(some) == _TOGETHER or time.monotonic() - since > _TOGETHER_S:
+            yield some
+            some, since = [], time.monotonic()
+    if some:
+        yield some
+
+
+def _all_or_none(futures: Iterable[CallFuture]) -> list[CallFuture]:
+    """Where one cannot be sent, those before it are taken back."""
+    sent: list[CallFuture] = []
+    try:
+        sent.extend(futures)  # what came before an error is in it
+    except BaseException:
+        for future in sent:
+            future.cancel()
+        raise
+    return sent
 
 
 def _name(function: Any) -> str:

@@ -214,6 +214,7 @@ class Worker:
         self._tree = ActorTree(self._actor, self._send, peer=str(host))
         self._buffer = PacketBuffer()
         self._lent: LentWriter | None = None
+        self._defined = b""  # the function that it has; empty: none, or one whose globals may be others by now
 
     def _send(self, packet: bytes, fds: Any) -> None:
         send_packet(self._sock, packet, fds, NOW)
@@ -222,10 +223,17 @@ class Worker:
         """Send one call.  Raises OSError when the worker is gone, or does not read."""
         actor = self._actor
         actor.expected.append(number)
+        if packed.definition and packed.definition != self._defined:
+            actor.send(PTasks.Define(work=make_payload(LargePayload, packed.definition)))
+        self._defined = packed.definition or self._defined
         parts: tuple[tuple[int, int, bool], ...] = ()
         if packed.buffers:
             parts = self._write(packed)
-        actor.send(PTasks.Run(call=number, work=packed.work, parts=parts, each=each))
+        actor.send(
+            PTasks.Run(call=number, work=packed.work, parts=parts, each=each, defined=bool(packed.definition))
+        )
+        if packed.is_by_value:
+            self._defined = b""
 
     def _write(self, packed: Packed) -> tuple[tuple[int, int, bool], ...]:
         lent = self._lend(packed.size)

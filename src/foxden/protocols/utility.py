@@ -70,9 +70,14 @@ class PTasks(Protocol, number=18, ends=("default", "utility")):
 
         memory: LentMemory
 
+    class Define(ToChild):
+        """A pickle of the function of the Runs with `defined`, until the next one."""
+
+        work: LargePayload
+
     class Run(ToChild):
         """Call a function: pickle of (function, arguments, keywords); with `each`, of (function, columns): one list
-        of the first arguments of many calls, one of the second …
+        of the first arguments of many calls, one of the second …  With `defined` the function is not in it.
 
         The pickle is `work`, or the first of the parts where it is long; the other parts are its buffers, in order.
         """
@@ -81,6 +86,7 @@ class PTasks(Protocol, number=18, ends=("default", "utility")):
         work: InlineBytes
         parts: Annotated[tuple[Part, ...], Meta(max_length=4096)] = ()
         each: bool = False
+        defined: bool = False
 
     class Returned(ToParent):
         """The function returned this, which is small.  No descriptor rides along: most calls end so."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from foxden.parent import arguments, by_value
+from foxden.parent.importable import View
 
 _NAME = "foxden_test_hidden"
 
@@ -35,8 +36,8 @@ def _load(path: Path, text: str) -> types.ModuleType:
     return module
 
 
-def _view() -> arguments.View:
-    return arguments.View((str(Path(types.__file__).parent), *sys.path[1:]))
+def _view() -> View:
+    return View((str(Path(types.__file__).parent), *sys.path[1:]))
 
 
 def test_hidden_modules_are_looked_for_again_when_others_are_loaded(
@@ -56,8 +57,9 @@ def test_hidden_modules_are_looked_for_again_when_others_are_loaded(
 
 def test_function_of_a_hidden_module_is_sent_whole(hidden: types.ModuleType) -> None:
     packed = arguments.pack(hidden.answer, (1,), {}, view=_view())
-    text = "import pickle, sys; f, a, k = pickle.loads(sys.stdin.buffer.read()); print(f(*a), f.__code__.co_filename)"
-    there = subprocess.run([sys.executable, "-c", text], input=packed.work, capture_output=True, check=True)
+    text = "import pickle, sys; f = pickle.loads(sys.stdin.buffer.read()); print(f(1), f.__code__.co_filename)"
+    there = subprocess.run([sys.executable, "-c", text], input=packed.definition, capture_output=True, check=True)
+    assert pickle.loads(packed.work) == ((1,), {})
     assert there.stdout.decode().split() == ["2", str(hidden.__file__)]
     assert b"cannot" not in there.stderr
 
@@ -68,17 +70,39 @@ def test_what_was_registered_for_one_pickle_is_not_left_registered(hidden: types
     before = cloudpickle.list_registry_pickle_by_value()
     arguments.pack(hidden.answer, (1,), {}, view=_view())
     with pytest.raises(TypeError):
-        by_value.dump((hidden.answer, types.SimpleNamespace(x=(i for i in ()))), None, _view().modules_by_value)
+        by_value.dump((hidden.answer, types.SimpleNamespace(x=(i for i in ()))), None, _view())
     assert cloudpickle.list_registry_pickle_by_value() == before
+
+
+def test_arguments_of_a_hidden_module_go_by_value_too(hidden: types.ModuleType) -> None:
+    hidden.Box = type("Box", (), {"__module__": _NAME})  # type: ignore[attr-defined]
+    view = _view()
+    assert not arguments.pack(hidden.answer, (1,), {}, view=view).is_by_value
+    assert arguments.pack(hidden.answer, (hidden.Box(),), {}, view=view).is_by_value  # type: ignore[attr-defined]
+
+
+def test_a_function_with_a_name_goes_by_it() -> None:
+    packed = arguments.pack(pickle.dumps, (1,), {}, view=_view())
+    assert (packed.definition, packed.is_by_value) == (b"", False)
+    assert arguments.pack_function(pickle.dumps, view=_view()) is pickle.dumps
+    made = arguments.pack_function(lambda: 1, view=_view())
+    assert arguments.pack(made, (), {}, view=_view()).definition
+
+
+def test_small_buffers_stay_in_the_pickle() -> None:
+    small, large = bytearray(2000), bytearray(3000)
+    packed = arguments.pack(len, (pickle.PickleBuffer(small), pickle.PickleBuffer(large)), {}, view=_view())
+    assert [view.nbytes for view, _ in packed.buffers] == [3000]
+    assert len(packed.work) > 2000
 
 
 def test_views_of_memory_go_apart_where_there_is_a_place_for_them() -> None:
     buffers: list[pickle.PickleBuffer] = []
     data = bytearray(range(24))
     shaped = memoryview(data).cast("H", [3, 4])
-    work = by_value.dump((shaped,), buffers, list)
+    work = by_value.dump((shaped,), buffers, _view())
     (arrived,) = pickle.loads(work, buffers=[memoryview(buffer) for buffer in buffers])
     assert (arrived.format, arrived.shape) == ("H", (3, 4))
     assert arrived.tobytes() == bytes(data)
-    (whole,) = pickle.loads(by_value.dump((memoryview(data),), None, list))  # an initializer's: nothing goes apart
+    (whole,) = pickle.loads(by_value.dump((memoryview(data),), None, _view()))  # an initializer's: nothing goes apart
     assert bytes(whole) == bytes(data)

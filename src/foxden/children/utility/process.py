@@ -12,6 +12,7 @@ import importlib
 import os
 import select
 import sys
+import time
 from typing import Any
 
 from foxden.children.utility import prewarm as warm
@@ -42,6 +43,7 @@ class UtilityChild(ChildActor, protocol=PUtility, side=Side.CHILD):
         _keep_large_blocks()
         sys.path[:] = message.path
         os.environ.update(message.environment)
+        time.tzset()  # one of them may be TZ
         try:
             for name in message.preload:
                 importlib.import_module(name)
@@ -60,6 +62,9 @@ class TasksChild(Actor, protocol=PTasks, side=Side.CHILD):
 
     def recv_lend(self, message: PTasks.Lend) -> None:
         self._calls.borrow(message.memory)
+
+    def recv_define(self, message: PTasks.Define) -> None:
+        self._calls.define(read_payload(message.work))
 
     def recv_run(self, message: PTasks.Run) -> None:
         self.send(self._calls.perform(message))

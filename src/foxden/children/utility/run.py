@@ -29,6 +29,18 @@ class Calls:
     def __init__(self, names: Sequence[str], max_result: int) -> None:
         self._names, self._limit = frozenset(names), max_result
         self._lent: LentReader | None = None
+        self._definition = b""  # of the function that is to be called, until it is needed
+        self._function: tuple[Any, ...] = ()  # that function
+
+    def define(self, work: bytes) -> None:
+        """Take another function: it is loaded by the first call, which hears when that fails."""
+        self._definition, self._function = work, ()
+
+    def _defined(self) -> tuple[Any, ...]:
+        if not self._function:
+            self._function = (_pickle.loads(self._definition),)
+            self._definition = b""
+        return self._function
 
     def borrow(self, memory: LentMemory) -> None:
         """Take other memory.  What of the old one a function kept lives as long as the function keeps it."""
@@ -61,8 +73,9 @@ class Calls:
         try:
             views = self._views(message)
             work = message.work or views.pop(0)
-            loaded = _pickle.loads(work, buffers=views)
-            del views, work
+            function = self._defined() if message.defined else ()
+            loaded = (*function, *_pickle.loads(work, buffers=views))
+            del views, work, function
         except BaseException as error:
             return PTasks.Refused, {"error": self._error(error), "reason": type(error).__name__[:_REASON_MAX]}
         try:
