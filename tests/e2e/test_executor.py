@@ -10,6 +10,8 @@ import functools
 import importlib
 import os
 import pathlib
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -314,12 +316,17 @@ def test_no_chunk_waits_behind_a_slow_one_while_a_worker_has_nothing_to_do(den: 
         assert not slow.done()
 
 
-def test_what_an_initializer_of_a_script_sets_is_there_for_its_functions(den: Den) -> None:
-    space: dict[str, Any] = {"__name__": "__main__", "model": None}
-    exec("def init(): global model; model = 9\ndef use(x): return model + x", space)
-    with SandboxExecutor(1, den=den, initializer=space["init"]) as pool:
-        assert run(pool, space["use"], 1) == 10
-        assert list(pool.map(space["use"], range(3))) == [9, 10, 11]
+def test_what_an_initializer_of_a_script_sets_is_there_for_its_functions() -> None:
+    text = f"""
+from foxden import SandboxExecutor
+model = None
+def init(): global model; model = 9
+def use(x): return model + x
+with SandboxExecutor(1, initializer=init) as pool:
+    print(pool.submit(use, 1).result({WAIT_S}), *pool.map(use, range(3)))
+"""
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, timeout=WAIT_S)
+    assert done.stdout == "10 9 10 11\n"
 
 
 def test_a_function_is_sent_again_when_its_globals_are_others(den: Den) -> None:

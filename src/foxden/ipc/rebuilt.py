@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_SPACES_MAX = 16  # code that is made anew for each call, by exec, has other globals each time
+_SPACES_MAX = 64  # modules
 
 _SCALARS = (type(None), bool, int, float, complex, str, bytes)
 _CONTAINERS = (list, dict, set, tuple, frozenset)
@@ -32,7 +32,7 @@ _spaces: OrderedDict[str, _Space] = OrderedDict()
 
 
 def space_of(key: str, words: Mapping[str, Any]) -> dict[str, Any]:
-    """The globals of the functions of one module.  `key`: which; `words`: what it begins with, its name and such."""
+    """The globals of the functions of one module.  `key`: its name; `words`: what it begins with."""
     space = _spaces.get(key)
     if space is None:
         space = _spaces[key] = _Space(words)

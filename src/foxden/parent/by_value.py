@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import io
 import pickle
+import sys
 import threading
 import types
 from collections.abc import Callable
@@ -68,7 +69,6 @@ def _pickler_class() -> Callable[[io.BytesIO, list[pickle.PickleBuffer] | None, 
         def __init__(self, stream: io.BytesIO, buffers: list[pickle.PickleBuffer] | None, view: View) -> None:
             super().__init__(stream, _PROTOCOL, buffer_callback=None if buffers is None else apart(buffers))
             self._apart, self._has_name = buffers is not None, view.has_name
-            self.globals_ref = _Spaces()
 
         def reducer_override(self, value: Any) -> Any:
             if type(value) is memoryview and self._apart:
@@ -82,6 +82,9 @@ def _pickler_class() -> Callable[[io.BytesIO, list[pickle.PickleBuffer] | None, 
             return super().reducer_override(value)
 
         def _dynamic_function_reduce(self, function: Any) -> Any:
+            module = _module_of(function)
+            if module:
+                self.globals_ref.setdefault(id(function.__globals__), _Words()).key = module
             return (*super()._dynamic_function_reduce(function)[:5], rebuilt.set_state)
 
     return Pickler
@@ -90,18 +93,14 @@ def _pickler_class() -> Callable[[io.BytesIO, list[pickle.PickleBuffer] | None, 
 class _Words(dict[str, Any]):
     """What cloudpickle says of a module; stands for the globals of its functions."""
 
-    key = ""
+    key = ""  # of which module
 
 
-class _Spaces(dict[int, _Words]):
-    """What cloudpickle keeps of the globals that it has met, by their id."""
-
-    def setdefault(self, number: int, _: object = None) -> _Words:
-        words = self.get(number)
-        if words is None:
-            words = self[number] = _Words()
-            words.key = str(number)
-        return words
+def _module_of(function: types.FunctionType) -> str:
+    """The name of the module that it was defined in, if that is there: not a namespace that somebody made for exec."""
+    name = function.__globals__.get("__name__")
+    module = sys.modules.get(name) if isinstance(name, str) else None
+    return str(name) if getattr(module, "__dict__", None) is function.__globals__ else ""
 
 
 def _with_file_name(code: types.CodeType, reduced: tuple[Any, ...]) -> tuple[Any, ...]:

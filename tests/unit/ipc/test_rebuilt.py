@@ -23,12 +23,16 @@ def nothing_there() -> Iterator[None]:
     rebuilt._spaces.clear()
     yield
     rebuilt._spaces.clear()
+    for name in [name for name in sys.modules if name.startswith("foxden_test_")]:
+        del sys.modules[name]
 
 
-def script(text: str) -> dict[str, Any]:
-    space: dict[str, Any] = {"__name__": "__main__"}
-    exec(text, space)
-    return space
+def script(text: str, name: str = "foxden_test_script") -> dict[str, Any]:
+    """The globals of a module that no worker can import."""
+    module = sys.modules[name] = types.ModuleType(name)
+    module.__file__ = f"/nowhere/{name}.py"
+    exec(text, vars(module))
+    return vars(module)
 
 
 def there(function: Any) -> Any:
@@ -72,15 +76,24 @@ def test_an_empty_table_that_functions_fill_stays_filled() -> None:
 
 
 def test_modules_do_not_see_each_other() -> None:
-    one, two = script("n = 1\ndef use(): return n"), script("n = 2\ndef use(): return n")
+    one, two = script("n = 1\ndef use(): return n"), script("n = 2\ndef use(): return n", "foxden_test_other")
     first, second = there(one["use"]), there(two["use"])
     assert (first(), second(), first()) == (1, 2, 1)
 
 
 def test_modules_made_without_end_are_not_all_kept() -> None:
-    kept = [there(script(f"n = {n}\ndef use(): return n")["use"]) for n in range(100)]
-    assert len(rebuilt._spaces) < 20
+    kept = [there(script(f"n = {n}\ndef use(): return n", f"foxden_test_{n}")["use"]) for n in range(100)]
+    assert len(rebuilt._spaces) == 64
     assert [function() for function in kept] == list(range(100))
+
+
+def test_namespaces_made_for_exec_share_nothing() -> None:
+    text = "known = {}\ndef learn(x): known[x] = 1; return len(known)"
+    for _ in range(3):
+        space: dict[str, Any] = {"__name__": "__main__"}
+        exec(text, space)
+        assert there(space["learn"])("a") == 1
+    assert not rebuilt._spaces
 
 
 def test_functions_of_one_pickle_have_the_same_globals() -> None:
