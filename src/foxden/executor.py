@@ -7,7 +7,6 @@ Source: interface.md "Python"; concurrent.futures.ProcessPoolExecutor, whose sem
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import functools
 import inspect
@@ -229,7 +228,7 @@ def sandboxed(function: Any = None, /, **options: Any) -> Any:
         async def awaited(*args: Any, **kwargs: Any) -> Any:
             if _is_inside():
                 return await function(*args, **kwargs)
-            return await asyncio.wrap_future(make().submit(function, *args, **kwargs))
+            return await make()._functions.awaited(function, args, kwargs)
 
         return awaited
 

@@ -7,9 +7,11 @@ Source: memfd_create(2), fcntl(2) "File Sealing".
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import mmap
 import os
+import select
 import sys
 from collections.abc import Sequence
 from typing import TypeVar
@@ -19,6 +21,8 @@ from foxden.ipc.descriptors import F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_SEAL
 from foxden.ipc.fields import INLINE_MAX, FrozenMemory, LentMemory, Payload, SharedMemory
 
 P = TypeVar("P", bound=Payload)
+
+_FREEZE_PAUSES_MS = (1, 2, 4, 8, 16, 32, 64)
 
 
 def make_payload(kind: type[P], data: bytes) -> P:
@@ -36,8 +40,21 @@ def make_memory(data: bytes) -> SharedMemory:
     view = memoryview(data)
     while view:
         view = view[os.write(memory.fileno(), view) :]
-    fcntl.fcntl(memory.fileno(), fcntl.F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
+    _freeze(memory)
     return memory
+
+
+def _freeze(memory: SharedMemory) -> None:
+    """Seal it.  EBUSY: the kernel itself still holds a page of it for a moment, as it does now and then."""
+    for pause in (*_FREEZE_PAUSES_MS, None):
+        try:
+            fcntl.fcntl(memory.fileno(), fcntl.F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
+        except OSError as error:
+            if error.errno != errno.EBUSY or pause is None:
+                raise
+            select.poll().poll(pause)  # a sleep by a call that every child may make
+        else:
+            return
 
 
 def make_frozen(parts: Sequence[memoryview], alignment: int) -> FrozenMemory:
@@ -51,7 +68,7 @@ def make_frozen(parts: Sequence[memoryview], alignment: int) -> FrozenMemory:
             start += os.pwrite(memory.fileno(), view[start - place :], start)
         place = -(-start // alignment) * alignment
     os.ftruncate(memory.fileno(), place)
-    fcntl.fcntl(memory.fileno(), fcntl.F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
+    _freeze(memory)
     return memory
 
 

@@ -46,6 +46,7 @@ class Call(msgspec.Struct, eq=False):
     future: CallFuture
     worker: Worker | None = None
     begun: bool = False  # its future says that it runs: it can be sent again, but not cancelled
+    sent: bool = False  # its worker has it, or is about to: what becomes of it is that one's answer, or its end
     cpu_seconds: float | None = None  # it may use
     # ---- parent/deadlines
     until: float = float("inf")

@@ -21,6 +21,7 @@ from foxden.parent.calls import Call
 FOREVER = float("inf")
 _PROCESSORS = os.cpu_count() or 1
 _LOOK_S = 0.02  # between two looks at one call: how much longer than it may a thread of it can go on
+_ENDED_MAX = 1000  # entries of calls that have ended, beside as many as there are others
 _CPUCLOCK_SCHED = 2  # of the kernel's posix-timers.h: what the scheduler has counted
 
 
@@ -28,36 +29,51 @@ class Deadlines:
     """Times are of time.monotonic()."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Call]] = []
+        self._heap: list[tuple[float, int]] = []
+        self._calls: dict[int, Call] = {}  # by entry; a call that has ended is not kept until its time
         self._entries = itertools.count(1)
 
     def begin(self, call: Call, now: float) -> float:
         """A worker has it now.  Returns when it is to be looked at."""
+        self.end(call)
         if call.seconds is not None:
             call.until = now + call.seconds
         if call.cpu_seconds is not None:
             call.cpu_from = _cpu_time(call, unknown=0.0)
         return self._add(call, now)
 
-    def _add(self, call: Call, now: float) -> float:
+    def end(self, call: Call) -> None:
+        """It has returned, or waits for a worker again."""
+        if self._calls.pop(call.entry, None) is not None and len(self._heap) > _ENDED_MAX + 2 * len(self._calls):
+            self._heap = [entry for entry in self._heap if entry[1] in self._calls]
+            heapq.heapify(self._heap)
+
+    def _add(self, call: Call, now: float, *, least: float = 0.0) -> float:
         when = call.until
         if call.cpu_seconds is not None:
             left = call.cpu_from + call.cpu_seconds - _cpu_time(call, unknown=FOREVER)
             when = min(when, now + max(left / _PROCESSORS, _LOOK_S))
+        when = max(when, now + least)
         call.entry = next(self._entries)
-        heapq.heappush(self._heap, (when, call.entry, call))
+        self._calls[call.entry] = call
+        heapq.heappush(self._heap, (when, call.entry))
         return when
 
     def next(self) -> float:
+        while self._heap and self._heap[0][1] not in self._calls:
+            heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else FOREVER
 
     def take_late(self, now: float) -> list[tuple[Call, CallTimeout]]:
         """Calls that are over a limit, and which."""
         late = []
-        while self._heap and (self._heap[0][2].future.done() or self._heap[0][0] <= now):
-            _, entry, call = heapq.heappop(self._heap)
-            if entry != call.entry or call.worker is None or call.future.done():
-                continue  # it has returned, or waits for a worker again, or was begun anew
+        while self.next() <= now:
+            call = self._calls.pop(heapq.heappop(self._heap)[1])
+            if call.worker is None:
+                continue
+            if call.worker.is_answering:  # it has returned; what it returned is being read
+                self._add(call, now, least=_LOOK_S)
+                continue
             error = _over(call, now)
             if error is not None:
                 late.append((call, error))

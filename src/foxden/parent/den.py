@@ -353,7 +353,7 @@ class AsyncDen(_Door):
     ) -> Any:
         """See Den.call.  A function that is `async` runs in the worker, on a loop of its own there."""
         with self._calls.lend(policy) as functions:
-            return await asyncio.wrap_future(functions.submit(function, args, kwargs))
+            return await functions.awaited(function, args, kwargs)
 
     async def processes(self) -> list[ProcessRecord]:
         """See Den.processes."""

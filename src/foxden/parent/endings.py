@@ -8,6 +8,7 @@ Source: parent/workers.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Iterable
 
@@ -25,10 +26,11 @@ SENT = Packed(b"", (), 0)  # in the place of what was sent: the arguments need n
 
 def settle(future: CallFuture, value: object, error: BaseException | None) -> None:
     future.help = future.listen = None
-    if error is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(value)
+    with contextlib.suppress(SystemExit):  # of a callback: whose thread this is, is chance
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(value)
 
 
 def fail_all(calls: Iterable[Call], error: BaseException) -> None:

@@ -26,7 +26,7 @@ from foxden.sandbox.paths import Access
 
 MakePool = Callable[[Settings, Sizes, Callable[[], None]], Pool]
 _LONGEST_S = 86_400.0
-_TOGETHER, _TOGETHER_S = 8, 0.001  # chunks that are queued at once; seconds that the first may wait for the last
+_LOOK_EVERY, _LOOK_S = 8, 0.001  # chunks, or seconds, between two looks for what is done
 
 
 class Functions:
@@ -99,21 +99,29 @@ class Functions:
         the other in one worker; its future has a list."""
         name, function = _name(function), arguments.pack_function(function, view=self._view)
         packed = ((arguments.pack(function, columns, None, view=self._view), len(columns[0])) for columns in chunks)
-        return _all_or_none(
-            future for together in _together(packed) for future in self.pool.submit_chunks(name, together)
-        )
+        return _all_or_none(self._sent(name, packed))
 
+    def _sent(self, name: str, packed: Iterable[tuple[arguments.Packed, int]]) -> Iterator[CallFuture]:
+        """One after the other as they are made; what each costs to queue is shared by some."""
+        looked = 0.0
+        for place, (chunk, each) in enumerate(packed):
+            look = place % _LOOK_EVERY == 0 or time.monotonic() - looked > _LOOK_S
+            if look:
+                looked = time.monotonic()
+            yield self.pool.submit_chunk(name, chunk, each, look=look)
 
-def _together(packed: Iterable[tuple[arguments.Packed, int]]) -> Iterator[list[tuple[arguments.Packed, int]]]:
-    """Some at a time: what each costs to queue is shared, and none waits long for the next to be made."""
-    some, since = [], time.monotonic()
-    for one in packed:
-        some.append(one)
-        if len(some) == _TOGETHER or time.monotonic() - since > _TOGETHER_S:
-            yield some
-            some, since = [], time.monotonic()
-    if some:
-        yield some
+    async def awaited(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        """`submit` for asyncio.  A call whose task is cancelled is ended with its worker."""
+        import asyncio
+
+        future = self.submit(function, args, kwargs)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            self.pool.give_up(future)
+            raise
 
 
 def _all_or_none(futures: Iterable[CallFuture]) -> list[CallFuture]:

@@ -148,9 +148,13 @@ class TasksParent(Actor, protocol=PTasks, side=Side.PARENT):
 
     def recv_finished(self, message: PTasks.Finished) -> None:
         self._take(message, "Finished")
-        data = read_payload(message.value)
-        shared = map_frozen(message.buffers) if message.buffers is not None else None
-        self._decode(data, shared, "Finished")
+        try:
+            data = read_payload(message.value)
+            shared = map_frozen(message.buffers) if message.buffers is not None else None
+        except (OSError, MemoryError) as error:  # no descriptor, no memory: of this process
+            self.answer = (None, error)
+        else:
+            self._decode(data, shared, "Finished")
 
     def _decode(self, data: bytes, shared: memoryview | None, name: str) -> None:
         size = len(data) + (shared.nbytes if shared is not None else 0)
@@ -161,7 +165,7 @@ class TasksParent(Actor, protocol=PTasks, side=Side.PARENT):
         except BadMessage as error:
             raise BadMessage(f"PTasks.{name}: {error} - at `$.value`") from None
         except Exception as error:  # what this process cannot hold
-            self.answer = (None, error)
+            self.answer = (None, error.with_traceback(None))  # its frames hold all that was read
 
     def recv_failed(self, message: PTasks.Failed) -> None:
         self._take(message, "Failed")
@@ -179,7 +183,7 @@ class TasksParent(Actor, protocol=PTasks, side=Side.PARENT):
         except BadMessage as bad:
             raise BadMessage(f"PTasks.{name}: {bad} - at `$.error`") from None
         except Exception as lost:  # an exception that holds what this process cannot
-            return lost
+            return lost.with_traceback(None)
         if not isinstance(error, Exception):
             raise BadMessage(f"PTasks.{name}: expected an exception, got {type(error).__name__} - at `$.error`")
         return error
@@ -201,6 +205,8 @@ class Worker:
         self.host = host
         self.turn = threading.Lock()
         self.done = 0  # calls
+        self.is_answering = False  # an answer of it is being read
+        self.sending = threading.Lock()  # held by who sends it something
         self.since = 0.0  # when the call it is at began, by the monotonic clock
         self.quick_at = ""  # the function that its last chunk was of, if that took next to no time
         self.dead = False
@@ -257,7 +263,10 @@ class Worker:
         return lent
 
     def receive(self, flags: int = NOW) -> tuple[Any, BaseException | None] | None:
-        """What came of the call, if it is there; `flags` 0: wait.  Raises BadMessage; EOFError at the end."""
+        """What came of the call, if it is there; `flags` 0: wait.  Raises BadMessage; EOFError at the end.
+
+        Whatever else is raised is of this process, and the answer is lost.
+        """
         try:
             packet, fds = self._buffer.receive(self._sock, flags)
         except (BlockingIOError, InterruptedError):
@@ -266,13 +275,17 @@ class Worker:
             raise EOFError from None
         if not packet:
             raise EOFError
-        self._tree.receive(packet, fds)
-        answer = self._actor.answer
-        if answer is not None:
-            self._actor.expected.popleft()
-            self._actor.answer = None
-            self.done += 1
-        return answer
+        self.is_answering = True
+        try:
+            self._tree.receive(packet, fds)
+            answer = self._actor.answer
+            if answer is not None:
+                self._actor.expected.popleft()
+                self._actor.answer = None
+                self.done += 1
+            return answer
+        finally:
+            self.is_answering = False
 
     def hang_up(self) -> None:
         """Say nothing more and hear nothing more; whoever waits for it wakes up."""

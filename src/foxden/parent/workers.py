@@ -10,13 +10,13 @@ pool's thread (epoll) or the thread that waits for that very call.  The den's lo
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
-import select
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
 from typing import Any
 
 from foxden.errors import BadMessage, CallTimeout, DenClosed, FoxdenError
@@ -26,14 +26,19 @@ from foxden.parent.arguments import Packed
 from foxden.parent.calls import Call, CallFuture, Sizes
 from foxden.parent.deadlines import FOREVER, Deadlines
 from foxden.parent.endings import SENT, close_all, crash, end_soon, fail_all, settle
+from foxden.parent.hearing import LONGEST_SLEEP_S, Hearing
 from foxden.parent.hosts import End
 from foxden.parent.schedule import Schedule
 from foxden.parent.utility import Starter, Worker
 from foxden.workers_broken import WorkersBroken
 
 _END_WITHIN_S = 5.0
+_GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF)  # what a send to one that has ended may say
 _UNHEARD_S = 0.005  # that an answer may lie when others wait for the worker, and whoever should read it does not
 
+
+# What came of a call: its future, its value or its error.
+Outcome = tuple[CallFuture, Any, BaseException | None]
 
 # Calls something on the den's loop; False: the den is closed.
 Soon = Callable[[Callable[[], object]], bool]
@@ -45,9 +50,7 @@ class Pool:
     def __init__(self, soon: Soon, starter: Starter, sizes: Sizes, *, finished: Callable[[], None]) -> None:
         self._soon, self._starter, self._sizes, self._finished = soon, starter, sizes, finished
         self._lock = threading.RLock()  # a collector may run an executor's finalizer in the middle of anything
-        self._schedule = Schedule(follows=sizes.calls_each is None)
-        self._workers: set[Worker] = set()  # that live, or whose end is still to be heard
-        self._starting = 0
+        self._schedule = Schedule(sizes)
         self._numbers = itertools.count(1)
         self._deadlines = Deadlines()
         self._sleeps_until = FOREVER
@@ -55,11 +58,7 @@ class Pool:
         self._den_gone = False
         self._broken: FoxdenError | None = None
         self._pid = os.getpid()
-        self._epoll = select.epoll()
-        self._by_fd: dict[int, Worker] = {}
-        self._bell_lock = threading.RLock()  # likewise
-        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._epoll.register(self._bell, select.EPOLLIN)
+        self._hearing = Hearing()
         self.thread = threading.Thread(target=self._serve, name="foxden-calls", daemon=True)
         self.thread.start()
 
@@ -67,38 +66,34 @@ class Pool:
 
     def submit(self, name: str, packed: Packed) -> CallFuture:
         """Queue one call.  Raises RuntimeError, DenClosed, WorkersBroken."""
-        call = self._call(name, packed, 0)
-        self._submit((call,))
-        return call.future
+        return self._submit(self._call(name, packed, 0), look=True)
 
-    def submit_chunks(self, name: str, chunks: Sequence[tuple[Packed, int]]) -> list[CallFuture]:
-        """Queue chunks: each so many calls, packed together.  Raises the same."""
-        calls = [self._call(name, packed, each) for packed, each in chunks]
-        self._submit(calls)
-        return [call.future for call in calls]
+    def submit_chunk(self, name: str, packed: Packed, each: int, *, look: bool) -> CallFuture:
+        """Queue a chunk: so many calls, packed together.  Raises the same.
+
+        `look`: for answers that nobody waits for, which costs as much as the rest: of many chunks some may do it.
+        """
+        return self._submit(self._call(name, packed, each), look=look)
 
     def _call(self, name: str, packed: Packed, each: int) -> Call:
         seconds, cpu_seconds = self._sizes.times(each or 1)
         return Call(next(self._numbers), name, packed, bool(each), seconds, CallFuture(), cpu_seconds=cpu_seconds)
 
-    def _submit(self, calls: Sequence[Call]) -> None:
-        if not self._schedule.idle:
+    def _submit(self, call: Call, *, look: bool) -> CallFuture:
+        self.check_open()  # before anything is read: what comes is not for a fork of this process
+        if look and not self._schedule.idle:
             self._look_at_unwatched()
-        given: list[tuple[Worker, Call]] = []
         with self._lock:
             self.check_open()
-            for call in calls:
-                worker = self._schedule.place(call, self._are_all_there)
-                if worker is not None:
-                    given.append((worker, call))
-                else:
-                    self._start_if_needed()
+            worker = self._schedule.place(call)
+            if worker is None:
+                self._start_if_needed()
             unheard = bool(self._schedule.queue) and self._sleeps_until > time.monotonic() + 2 * _UNHEARD_S
-        for worker, call in given:
-            if not self._begin(worker, call):
-                self._next(worker)
+        if worker is not None and self._begin(worker, call):
+            self._next(worker)
         if unheard:
-            self._ring()
+            self._hearing.ring()
+        return call.future
 
     def check_open(self) -> None:
         if self._broken is not None:
@@ -109,41 +104,42 @@ class Pool:
             text = f"this executor is process {self._pid}'s, which forked this one"
             raise DenClosed(text, hint="make a new one here")
 
+    def give_up(self, future: CallFuture) -> None:
+        """Nobody wants a call any more: one that runs is ended with its worker."""
+        with self._lock:
+            given_up = next((item for item in self._schedule.busy.items() if item[1].future is future), None)
+            if given_up is None or self._schedule.gone(given_up[0]) is None:
+                return
+            worker, call = given_up
+            worker.dead = True
+            self._deadlines.end(call)
+        self._end(worker, f"nobody waits for {call.name} any more")
+        worker.hang_up()
+        settle(future, None, CancelledError())
+
     def close(self, *, cancel: bool) -> None:
         """Take no more calls, finish those there are (or cancel what has not begun), and end.  Returns at once."""
         if os.getpid() != self._pid:
             return
         with self._lock:
             self._closing = True
-            self._arm_all()
-            cancelled = list(self._schedule.queue) if cancel else []
-            if cancel:
-                self._schedule.queue.clear()
+            for worker in self._schedule.busy:
+                self._hearing.listen(worker, True)
+            cancelled = self._schedule.take_unbegun() if cancel else []
         for call in cancelled:
             call.future.cancel()
             call.future.set_running_or_notify_cancel()
-        self._ring()
+        self._hearing.ring()
 
     # ---- workers come and go
 
-    def _live(self) -> int:
-        """With the lock held: how many workers there are."""
-        return sum(1 for worker in self._workers if not worker.dead)
-
-    def _are_all_there(self) -> bool:
-        """With the lock held: is no other worker about to come?"""
-        return not self._starting and self._live() >= self._sizes.max_workers
-
     def _start_if_needed(self) -> None:
-        """With the lock held: have as many workers as there are calls for, up to the most."""
-        wanted = len(self._schedule.queue) + (1 if self._sizes.spare and not self._closing else 0)
-        live = self._live()
-        most = self._sizes.max_workers + (1 if self._sizes.spare else 0)
-        while self._starting < wanted and live + self._starting < most:
+        """With the lock held."""
+        for _ in range(self._schedule.missing(spare=not self._closing)):
             if not self._soon(self._start):
                 self._closing = self._den_gone = True
                 return
-            self._starting += 1
+            self._schedule.starting += 1
 
     def _start(self) -> None:
         """On the den's loop."""
@@ -160,41 +156,43 @@ class Pool:
             return
         worker: Worker = task.result()
         with self._lock:
-            self._starting -= 1
-            if self._epoll.closed:  # all has ended meanwhile
+            self._schedule.starting -= 1
+            if self._hearing.is_over:  # all has ended meanwhile
                 worker.host.close()
                 return worker.close()
-            self._workers.add(worker)
-            self._by_fd[worker.fd] = worker
-            self._epoll.register(worker.fd, 0)
+            self._schedule.workers.add(worker)
+            self._hearing.add(worker)
         worker.host.ended.add_done_callback(lambda ended: self._ended(worker, ended.result()))
         self._next(worker)
 
     def _not_started(self, error: BaseException) -> None:
         """A worker could not be had.  Whoever waits hears why, unless others are at work that will come to it."""
         with self._lock:
-            self._starting -= 1
+            self._schedule.starting -= 1
             if isinstance(error, WorkersBroken):
                 self._broken = error
             failed = []
-            if self._broken is not None or not (self._starting or self._live()):
+            if self._broken is not None or not (self._schedule.starting or self._schedule.live()):
                 failed = list(self._schedule.queue)
                 self._schedule.queue.clear()
         fail_all(failed, error)
-        self._ring()
+        self._hearing.ring()
 
     def _ended(self, worker: Worker, end: End) -> None:
         """On the den's loop: the kernel has said how it ended."""
+        self._look_at(worker)  # it may have answered before
         with self._lock:
             worker.dead = True
-            self._workers.discard(worker)
+            self._schedule.workers.discard(worker)
             call = self._schedule.gone(worker)
+            if call is not None:
+                self._deadlines.end(call)
             if self._schedule.queue or self._sizes.spare:
                 self._start_if_needed()
         if call is not None:
             settle(call.future, None, crash(worker, call, end))
         worker.hang_up()
-        self._ring()
+        self._hearing.ring()
 
     def _end(self, worker: Worker, reason: str) -> None:
         """Have it killed; `_ended` hears of it."""
@@ -204,38 +202,56 @@ class Pool:
     # ---- calls
 
     def _begin(self, worker: Worker, call: Call) -> bool:
-        """Send a call to a worker that is its own.  False: there was nothing to send."""
+        """Send a call to the worker that it was placed with.  True: there was nothing to send, and that one is free."""
         future = call.future
-        if not call.begun and not future.set_running_or_notify_cancel():
+        with worker.sending:
+            if not call.begun and not future.set_running_or_notify_cancel():
+                with self._lock:
+                    self._schedule.take(worker, call)
+                    return self._schedule.is_free(worker)
+            call.begun = True
             with self._lock:
-                self._schedule.take(worker, call)
-            return False
-        call.worker, call.begun = worker, True
-        future.pid, future.given_at = worker.host.pid, time.time()
-        if self._schedule.busy.get(worker) is call:
-            worker.since = time.monotonic()
-            self._start_clock(call)
-        try:
-            worker.run(call.number, call.packed, each=call.each)
-        except BlockingIOError:
-            self._end(worker, f"{worker.host} does not read its calls")
-        except OSError:  # it ended before this reached it
-            self._send_to_another(worker, call)
-            return True
-        if not call.each:
-            call.packed = SENT
-        future.help = lambda timeout: self._help(worker, call, timeout)
-        future.listen = lambda: self._arm(worker, call)
+                if worker.dead:
+                    if self._schedule.did_not_get(worker, call):
+                        self._start_if_needed()
+                    return False
+                call.sent, call.worker = True, worker
+                future.pid, future.given_at = worker.host.pid, time.time()
+                future.help = lambda timeout: self._help(worker, call, timeout)
+                future.listen = lambda: self._arm(worker, call)
+                is_next = self._schedule.busy.get(worker) is call
+                if is_next:
+                    worker.since = time.monotonic()
+            if is_next:
+                self._start_clock(call)
+            self._send(worker, call)
         if future.watched or self._closing:
             self._arm(worker, call)
-        return True
+        return False
 
-    def _send_to_another(self, worker: Worker, call: Call) -> None:
-        with self._lock:
-            worker.dead = True
-            if self._schedule.did_not_get(worker, call):
-                self._start_if_needed()
-        self._soon(lambda: end_soon(worker))
+    def _send(self, worker: Worker, call: Call) -> None:
+        packed = call.packed
+        if not call.each:
+            call.packed = SENT
+        try:
+            worker.run(call.number, packed, each=call.each)
+        except BlockingIOError:
+            self._end(worker, f"{worker.host} does not read its calls")
+        except Exception as error:
+            with self._lock:
+                worker.dead = True
+                call.packed = packed
+                is_gone = isinstance(error, OSError) and error.errno in _GONE
+                if is_gone and self._schedule.did_not_get(worker, call):  # it ended before this reached it
+                    self._start_if_needed()
+                is_lost = not is_gone and self._schedule.take(worker, call)
+                self._deadlines.end(call)
+            if is_gone:
+                self._soon(lambda: end_soon(worker))
+                return
+            self._end(worker, f"{worker.host} could not be sent a call: {error!r}")
+            if is_lost:  # no descriptor, no memory: of this process
+                settle(call.future, None, error)
 
     def _next(self, worker: Worker) -> None:
         """Give a worker that is free its next call, or let it wait."""
@@ -244,22 +260,24 @@ class Pool:
                 if worker.dead:
                     self._start_if_needed()
                     return
+                if not self._schedule.is_free(worker):
+                    return
                 call = self._schedule.next_of(worker)
                 if call is None:
                     if self._sizes.spare:
                         self._start_if_needed()
                     break
-            if self._begin(worker, call):
+            if not self._begin(worker, call):
                 self._send_behind(worker)
                 return
         if self._closing:
-            self._ring()
+            self._hearing.ring()
 
     def _send_behind(self, worker: Worker) -> None:
         with self._lock:
             call = self._schedule.follow(worker)
-        if call is not None:
-            self._begin(worker, call)
+        if call is not None and self._begin(worker, call):
+            self._next(worker)
 
     def _rests(self, worker: Worker) -> bool:
         """With the lock held: is there nothing else to do for it, or for anybody?  Then it waits."""
@@ -267,8 +285,8 @@ class Pool:
             return False
         return self._schedule.next_of(worker) is None
 
-    def _receive(self, worker: Worker, flags: int = NOW) -> bool:
-        """Read what a worker says, with its turn held.  False: nothing more is to come of it now."""
+    def _receive(self, worker: Worker, flags: int = NOW) -> Outcome | None:
+        """Read what a worker says, with its turn held; what comes of it is for `settle`, when that is let go."""
         try:
             answer = worker.receive(flags)
         except EOFError:
@@ -276,36 +294,55 @@ class Pool:
                 worker.dead = True
                 self._soon(lambda: end_soon(worker))
             self._forget(worker)
-            return False
+            return None
         except BadMessage as error:
-            self._broke_protocol(worker, error)
-            return False
+            return self._broke_protocol(worker, error)
+        except BaseException as error:
+            return self._lost_answer(worker, error)
         if answer is None:
-            return True
+            return None
         with self._lock:
             call, after = self._schedule.answered(worker)
+            if call is not None:
+                self._deadlines.end(call)
             if after is None and worker.armed:
-                self._listen(worker, False)
+                self._hearing.listen(worker, False)
             worker.dead = worker.dead or worker.done >= (self._sizes.calls_each or FOREVER)
             rests = after is None and self._rests(worker)
         if after is not None:
-            self._start_clock(after)
+            if after.sent:
+                self._start_clock(after)
             self._send_behind(worker)
         elif not rests:
             if worker.dead:
                 self._soon(worker.host.close)
             self._next(worker)
-        if call is not None:
-            settle(call.future, *answer)
-        return False
+        return (call.future, *answer) if call is not None else None
 
-    def _broke_protocol(self, worker: Worker, error: BadMessage) -> None:
+    def _broke_protocol(self, worker: Worker, error: BadMessage) -> Outcome | None:
+        call = self._give_no_more(worker, f"{worker.host} broke the protocol: {error}")
+        text = f"{call.name if call is not None else 'nothing'}: {worker.host} {error}"
+        return (call.future, None, BadMessage(text, hint="the worker was ended")) if call is not None else None
+
+    def _lost_answer(self, worker: Worker, error: BaseException) -> Outcome | None:
+        """This process could not read an answer, or was interrupted in it."""
+        call = self._give_no_more(worker, f"an answer of {worker.host} was lost: {error!r}")
+        if not isinstance(error, Exception):
+            if call is not None:
+                settle(call.future, None, FoxdenError(f"{call.name}: interrupted while its answer was read"))
+            raise error
+        return (call.future, None, error) if call is not None else None
+
+    def _give_no_more(self, worker: Worker, reason: str) -> Call | None:
+        """End a worker; returns the call that it was at."""
         with self._lock:
+            worker.dead = True
             call = self._schedule.gone(worker)
-        self._end(worker, f"{worker.host} broke the protocol: {error}")
+            if call is not None:
+                self._deadlines.end(call)
+        self._end(worker, reason)
         self._forget(worker)
-        if call is not None:
-            settle(call.future, None, BadMessage(f"{call.name}: {worker.host} {error}", hint="the worker was ended"))
+        return call
 
     # ---- who listens to a worker
 
@@ -313,59 +350,71 @@ class Pool:
         """Let the pool's thread hear the answer of this call."""
         with self._lock:
             if not worker.armed and self._schedule.has(worker, call):
-                self._listen(worker, True)
+                self._hearing.listen(worker, True)
 
-    def _hears(self, worker: Worker) -> bool:
-        """Is its socket open?  Once it is not, its number may be another worker's."""
-        return self._by_fd.get(worker.fd) is worker
-
-    def _arm_all(self) -> None:
-        """With the lock held."""
-        for worker in self._schedule.busy:
-            if not worker.armed:
-                self._listen(worker, True)
-
-    def _listen(self, worker: Worker, yes: bool) -> None:
-        """With the lock held."""
-        if self._hears(worker):
-            worker.armed = yes
-            self._epoll.modify(worker.fd, select.EPOLLIN if yes else 0)
-
-    def _look_at_unwatched(self) -> None:
-        """Take answers that came while nobody was listening: their workers are free."""
+    def _look_at_unwatched(self, *, watched: bool = False) -> None:
+        """Take answers that came while nobody was listening: their workers are free.  `watched`: and the others."""
         with self._lock:
-            unwatched = [worker for worker in self._schedule.busy if not worker.armed]
-        for worker in unwatched:
-            if worker.turn.acquire(blocking=False):
-                try:
-                    if self._hears(worker) and worker.poll.poll(0):
-                        self._receive(worker)
-                finally:
-                    worker.turn.release()
+            there = [worker for worker in self._schedule.busy if watched or not worker.armed]
+        for worker in there:
+            self._look_at(worker)
+
+    def _look_at(self, worker: Worker) -> None:
+        """Take what a worker has answered, unless somebody else is about to."""
+        if not worker.turn.acquire(blocking=False):
+            return
+        try:
+            outcome = self._receive(worker) if self._hearing.hears(worker) and worker.poll.poll(0) else None
+        finally:
+            worker.turn.release()
+        if outcome is not None:
+            settle(*outcome)
 
     def _help(self, worker: Worker, call: Call, timeout: float | None) -> None:
         """On the thread that waits for this call: read its answer, so that no other thread has to wake up first."""
-        if not worker.turn.acquire(blocking=False):
-            call.future.watch()
+        if os.getpid() != self._pid:
             return
+        until = FOREVER if timeout is None else time.monotonic() + timeout
         try:
-            if worker.armed:
-                with self._lock:
-                    self._listen(worker, False)
-            until = FOREVER if timeout is None else time.monotonic() + timeout
-            if self._hears(worker) and awake.soon(worker.poll):
-                self._receive(worker)
-            while self._schedule.has(worker, call) and self._hears(worker):
-                if timeout is None:
-                    self._receive(worker, 0)
-                elif (left := until - time.monotonic()) <= 0:
+            while self._schedule.has(worker, call) and self._hearing.hears(worker):
+                if not worker.turn.acquire(blocking=False):
                     break
-                elif worker.poll.poll(left * 1000):
-                    self._receive(worker)
+                try:
+                    outcome = self._wait_for(worker, call, until)
+                finally:
+                    worker.turn.release()
+                    self._hear_for_others(worker)
+                if outcome is not None:
+                    settle(*outcome)
+                elif time.monotonic() >= until:
+                    break
         finally:
-            worker.turn.release()
             if self._schedule.has(worker, call):  # not yet; or interrupted
                 call.future.watch()
+
+    def _wait_for(self, worker: Worker, call: Call, until: float) -> Outcome | None:
+        """With its turn held: a worker's next answer; nothing when the time is over, or it says something else."""
+        if worker.armed:
+            with self._lock:
+                self._hearing.listen(worker, False)
+        if not self._schedule.has(worker, call) or not self._hearing.hears(worker):
+            return None
+        if awake.soon(worker.poll):
+            return self._receive(worker)
+        if until == FOREVER:
+            return self._receive(worker, 0)
+        left = until - time.monotonic()
+        if left > 0 and worker.poll.poll(min(left, LONGEST_SLEEP_S) * 1000):
+            return self._receive(worker)
+        return None
+
+    def _hear_for_others(self, worker: Worker) -> None:
+        """Whoever read stops reading: let the pool's thread hear what others wait for."""
+        if worker.armed or worker not in self._schedule.busy:
+            return
+        with self._lock:
+            if self._closing or self._schedule.is_watched(worker):
+                self._hearing.listen(worker, True)
 
     # ---- deadlines
 
@@ -373,11 +422,17 @@ class Pool:
         if call.seconds is None and call.cpu_seconds is None:
             return
         with self._lock:
+            if call.worker is None or self._schedule.busy.get(call.worker) is not call:
+                return  # it has ended meanwhile
             wake = self._deadlines.begin(call, time.monotonic()) < self._sleeps_until
         if wake:
-            self._ring()
+            self._hearing.ring()
 
     def _pass_deadlines(self) -> None:
+        with self._lock:
+            if self._deadlines.next() > time.monotonic():
+                return
+        self._look_at_unwatched(watched=True)  # what has returned is not late, whenever it is read
         late: list[tuple[Worker, Call, CallTimeout]] = []
         with self._lock:
             for call, error in self._deadlines.take_late(time.monotonic()):
@@ -393,22 +448,20 @@ class Pool:
 
     # ---- the pool's own thread
 
-    def _ring(self) -> None:
-        with self._bell_lock:
-            if self._bell >= 0:
-                os.eventfd_write(self._bell, 1)
-
     def _serve(self) -> None:
         try:
             while not self._has_ended():
                 self._step()
+        except BaseException as error:
+            with self._lock:
+                self._broken = FoxdenError(f"the thread of this pool of workers has ended: {error!r}")
+            raise
         finally:
             self._tear_down()
 
     def _has_ended(self) -> bool:
         with self._lock:
-            at_work = self._schedule.queue or self._schedule.busy or self._starting
-            return self._den_gone or (self._closing and not at_work)
+            return self._den_gone or (self._closing and not self._schedule.is_at_work)
 
     def _step(self) -> None:
         with self._lock:
@@ -418,45 +471,30 @@ class Pool:
             if unheard:
                 until = min(until, time.monotonic() + _UNHEARD_S)
             self._sleeps_until = until
-        events = self._epoll.poll(None if until == FOREVER else max(0.0, until - time.monotonic()))
+        speaking = self._hearing.wait(until - time.monotonic())
         for worker, call in unheard:
             self._arm(worker, call)
-        for fd, _ in events:
-            if fd == self._bell:
-                os.eventfd_read(fd)
-                continue
-            speaking = self._by_fd.get(fd)
-            if speaking is not None and speaking.turn.acquire(blocking=False):
-                try:
-                    self._receive(speaking)
-                finally:
-                    speaking.turn.release()
+        for worker in speaking:
+            self._look_at(worker)
         self._pass_deadlines()
 
     def _forget(self, worker: Worker) -> None:
         """Hear nothing more from it, with its turn held."""
-        with self._lock:  # or its descriptor could be asked about, by who has just found it in `_by_fd`
-            if self._hears(worker):
-                del self._by_fd[worker.fd]
-                self._epoll.unregister(worker.fd)
-                worker.close()
+        with self._lock:  # or its descriptor could be asked about, by who has just found it there
+            self._hearing.forget(worker)
 
     def _tear_down(self) -> None:
         with self._lock:
-            workers = list(self._workers)
+            workers = list(self._schedule.workers)
         waiting = threading.Event()
         if workers:
             self._soon(lambda: close_all(workers, waiting))
             waiting.wait(_END_WITHIN_S)
-        for worker in list(self._by_fd.values()):
+        for worker in self._hearing.workers():
             with worker.turn:
                 self._forget(worker)
         with self._lock:
-            self._epoll.close()
-        with self._bell_lock:
-            os.close(self._bell)
-            self._bell = -1
-        with self._lock:
+            self._hearing.close()
             left = self._schedule.clear()
         fail_all(left, DenClosed("this den was closed while it was at work"))
         self._finished()

@@ -16,7 +16,7 @@ from foxden.parent.deadlines import FOREVER, Deadlines
 
 
 def call(seconds: float | None = None, cpu_seconds: float | None = None, *, pid: int = 0, number: int = 1) -> Call:
-    worker: Any = SimpleNamespace(host=SimpleNamespace(pid=pid or os.getpid()))
+    worker: Any = SimpleNamespace(host=SimpleNamespace(pid=pid or os.getpid()), is_answering=False)
     packed: Any = SimpleNamespace()
     return Call(number, "call", packed, False, seconds, CallFuture(), worker=worker, cpu_seconds=cpu_seconds)
 
@@ -43,9 +43,31 @@ def test_a_call_that_has_returned_or_lost_its_worker_is_not_late() -> None:
     deadlines, returned, taken_back = Deadlines(), call(5), call(5)
     for made in (returned, taken_back):
         deadlines.begin(made, 100.0)
-    returned.future.set_result(1)
+    deadlines.end(returned)
     taken_back.worker = None
     assert late(deadlines, 200.0) == []
+    assert deadlines.next() == FOREVER
+
+
+def test_a_call_whose_answer_is_being_read_is_not_late_yet() -> None:
+    deadlines, made = Deadlines(), call(5)
+    deadlines.begin(made, 100.0)
+    answering: Any = made.worker
+    answering.is_answering = True
+    assert late(deadlines, 106.0) == []
+    assert 106.0 < deadlines.next() < 107.0
+    answering.is_answering = False
+    assert late(deadlines, 107.0) == [(made, "timeout")]
+
+
+def test_calls_that_have_returned_are_not_kept_until_their_time() -> None:
+    deadlines = Deadlines()
+    for number in range(5000):
+        made = call(5, number=number)
+        deadlines.begin(made, 100.0)
+        deadlines.end(made)
+    assert len(deadlines._heap) < 1100
+    assert not deadlines._calls
 
 
 def test_a_call_that_is_begun_anew_has_all_its_time_again() -> None:

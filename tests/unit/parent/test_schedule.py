@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foxden.parent.arguments import Packed
-from foxden.parent.calls import Call, CallFuture
+from foxden.parent.calls import Call, CallFuture, Sizes
 from foxden.parent.schedule import Schedule
 
 PLAIN = Packed(b"x", (), 0)
@@ -28,20 +28,27 @@ def chunk(number: int, name: str = "f", *, each: bool = True, packed: Packed = P
     return Call(number, name, packed, each, None, CallFuture())
 
 
-def yes() -> bool:
-    return True
+def of(team: list[Any], most: int | None = None, **sizes: Any) -> Schedule:
+    """Of a pool with these workers, none of which is idle."""
+    schedule = Schedule(Sizes(len(team) if most is None else most, **sizes))
+    schedule.workers.update(team)
+    return schedule
 
 
-def no() -> bool:
-    return False
+def placed(schedule: Schedule, call: Call) -> Any:
+    """Place a call, and send it."""
+    worker = schedule.place(call)
+    call.sent = worker is not None
+    return worker
 
 
-def at_work(*calls: Call, quick: bool = True) -> tuple[Schedule, Any]:
+def at_work(*calls: Call, quick: bool = True, most: int = 1) -> tuple[Schedule, Any]:
     """One worker, which is at the first call after it has done another of the same kind; the rest is placed."""
-    schedule, (worker,) = Schedule(follows=True), workers(1)
+    (worker,) = workers(1)
+    schedule = of([worker], most)
     schedule.idle.append(worker)
     for call in (chunk(0, calls[0].name), *calls):
-        schedule.place(call, no)
+        placed(schedule, call)
         if call.number == 0:
             worker.since = time.monotonic() - (0 if quick else 1)
             schedule.answered(worker)
@@ -50,13 +57,14 @@ def at_work(*calls: Call, quick: bool = True) -> tuple[Schedule, Any]:
 
 
 def test_idle_workers_that_live_have_calls_at_once_and_the_rest_waits() -> None:
-    schedule, (dead, living) = Schedule(follows=True), workers(2)
+    dead, living = workers(2)
+    schedule = of([dead, living])
     dead.dead = True
     schedule.idle += [living, dead]
     first, second, third = chunk(1), chunk(2), chunk(3)
-    assert schedule.place(first, yes) is living
-    assert schedule.place(second, yes) is None
-    assert schedule.place(third, yes) is None
+    assert placed(schedule, first) is living
+    assert placed(schedule, second) is None
+    assert placed(schedule, third) is None
     assert schedule.answered(living) == (first, None)
     assert [schedule.next_of(living), schedule.next_of(living)] == [second, third]
     schedule.take(living, third)
@@ -64,22 +72,38 @@ def test_idle_workers_that_live_have_calls_at_once_and_the_rest_waits() -> None:
     assert schedule.idle == [living]
 
 
+def test_as_many_workers_as_there_are_calls_for_up_to_the_most() -> None:
+    schedule = of(workers(1), most=3)
+    assert schedule.missing(spare=True) == 0
+    schedule.queue.extend([chunk(1), chunk(2), chunk(3)])
+    assert schedule.missing(spare=True) == 2
+    schedule.starting = 1
+    assert schedule.missing(spare=True) == 1
+    next(iter(schedule.workers)).dead = True
+    assert schedule.missing(spare=True) == 2
+    fresh = of(workers(1), most=1, calls_each=1, spare=True)
+    assert fresh.missing(spare=True) == 1
+    assert fresh.missing(spare=False) == 0
+
+
 def test_a_chunk_follows_one_that_was_quick() -> None:
     first, second, third = chunk(1), chunk(2), chunk(3)
-    schedule, worker = at_work(first)
-    assert schedule.place(second, no) is None  # another worker is about to come
+    schedule, worker = at_work(first, most=2)
+    assert schedule.place(second) is None  # another worker may come
     assert schedule.follow(worker) is second
-    assert schedule.place(third, yes) is None  # one behind is enough
+    assert schedule.place(third) is None  # one behind is enough
     assert schedule.follow(worker) is None
     worker.since = time.monotonic()
     assert schedule.answered(worker) == (first, second)
+    assert schedule.follow(worker) is None  # it is still to be sent
+    second.sent = True
     assert schedule.follow(worker) is third
 
 
 def test_a_chunk_is_placed_behind_where_no_other_worker_will_come() -> None:
     first, second = chunk(1), chunk(2)
     schedule, worker = at_work(first)
-    assert schedule.place(second, yes) is worker
+    assert schedule.place(second) is worker
     assert schedule.behind == {worker: second}
     assert schedule.has(worker, first)
     assert schedule.has(worker, second)
@@ -95,25 +119,45 @@ def test_nothing_follows_what_may_take_long_or_be_in_the_way() -> None:
         (chunk(1), chunk(2, packed=BUFFERS), True),
     ):
         schedule, worker = at_work(running, quick=quick)
-        assert schedule.place(after, yes) is None
+        assert schedule.place(after) is None
         assert schedule.follow(worker) is None
     schedule, worker = at_work(chunk(1))
     worker.dead = True
-    assert schedule.place(chunk(2), yes) is None
-    one_each = Schedule(follows=False)
-    worker.dead, one_each.busy[worker] = False, chunk(1)
-    assert one_each.place(chunk(2), yes) is None
+    assert schedule.place(chunk(2)) is None
+    schedule, worker = at_work(chunk(1))
+    schedule.busy[worker].sent = False  # it would be sent after what is to follow it
+    assert schedule.place(chunk(2)) is None
+    assert schedule.follow(worker) is None
+    one_each = of([worker], calls_each=1)
+    one_each.busy[worker] = chunk(1)
+    one_each.busy[worker].sent = True
+    assert one_each.place(chunk(2)) is None
 
 
 def test_what_a_worker_that_ends_had_not_begun_goes_to_the_next_first() -> None:
     first, second, third = chunk(1), chunk(2), chunk(3)
-    schedule, worker = at_work(first, second, third)
-    assert schedule.follow(worker) is second
+    schedule, worker = at_work(first)
+    assert placed(schedule, second) is worker
+    assert placed(schedule, third) is None
     second.worker, second.future.help, second.future.listen = worker, print, print
     assert schedule.gone(worker) is first
     assert list(schedule.queue) == [second, third]
-    assert (second.worker, second.future.help, second.future.listen) == (None, None, None)
+    assert (second.worker, second.future.help, second.future.listen, second.sent) == (None, None, None, False)
     assert schedule.gone(worker) is None
+
+
+def test_what_is_still_to_be_sent_stays_with_who_sends_it() -> None:
+    first, second = chunk(1), chunk(2)
+    schedule, worker = at_work(first)
+    assert schedule.place(second) is worker
+    assert schedule.gone(worker) is first
+    assert schedule.behind == {worker: second}
+    assert schedule.did_not_get(worker, second)
+    assert list(schedule.queue) == [second]
+    schedule, worker = at_work(first)
+    first.sent = False
+    assert schedule.gone(worker) is None
+    assert schedule.did_not_get(worker, first)
 
 
 def test_a_call_that_never_arrived_goes_to_the_next_once() -> None:
@@ -124,40 +168,64 @@ def test_a_call_that_never_arrived_goes_to_the_next_once() -> None:
     assert list(schedule.queue) == [first]
 
 
+def test_what_has_begun_is_not_taken_back() -> None:
+    first, second = chunk(1), chunk(2)
+    schedule = of(workers(1))
+    second.begun = True
+    schedule.queue.extend([first, second])
+    assert schedule.take_unbegun() == [first]
+    assert list(schedule.queue) == [second]
+
+
 def test_nothing_is_forgotten_at_the_end() -> None:
     calls = [chunk(1), chunk(2), chunk(3)]
-    schedule, worker = at_work(*calls)
-    schedule.follow(worker)
+    schedule, _ = at_work(*calls)
     assert sorted(schedule.clear(), key=lambda call: call.number) == calls
     assert schedule.clear() == []
 
 
-@given(st.lists(st.sampled_from(["place", "answer", "follow", "next", "end", "lose", "quick", "slow"]), max_size=60))
-def test_each_call_is_in_one_place_whatever_happens(acts: list[str]) -> None:
-    schedule, numbers, done = Schedule(follows=True), 0, set[int]()
+_ACTS = ["place", "send", "answer", "follow", "end", "quick", "slow"]
+
+
+@given(st.lists(st.sampled_from(_ACTS), max_size=60))
+def test_each_call_is_in_one_place_whatever_happens_and_goes_in_order(acts: list[str]) -> None:
     team = workers(2)
+    schedule, numbers, done = of(team), 0, set[int]()
+    wires: dict[Any, list[Call]] = {worker: [] for worker in team}  # what a worker was sent and has not answered
     schedule.idle += team
+
+    def send(worker: Any) -> None:
+        for call in (schedule.busy.get(worker), schedule.behind.get(worker)):
+            if call is not None and not call.sent:
+                call.sent = True
+                wires[worker].append(call)
+
     for place, act in enumerate(acts):
         worker = team[place % 2]
-        running = schedule.busy.get(worker)
         if act == "place":
             numbers += 1
-            schedule.place(chunk(numbers), yes)
-        elif act == "answer" and running is not None:
+            schedule.place(chunk(numbers))
+        elif act == "send":
+            send(worker)
+        elif act == "answer" and wires[worker]:
             ended, after = schedule.answered(worker)
-            done.add(ended.number if ended else 0)
+            assert ended is wires[worker].pop(0)
+            done.add(ended.number)
             if after is None:
                 schedule.next_of(worker)
         elif act == "follow":
             schedule.follow(worker)
         elif act == "end":
+            worker.dead = True
             lost = schedule.gone(worker)
             done |= {lost.number} if lost else set()
+            for call in (schedule.busy.get(worker), schedule.behind.get(worker)):
+                assert call is None or schedule.did_not_get(worker, call)
+            schedule.workers.discard(worker)
             team[place % 2] = Worker()
+            schedule.workers.add(team[place % 2])
+            wires[team[place % 2]] = []
             schedule.next_of(team[place % 2])
-        elif act == "lose" and running is not None and worker not in schedule.behind:
-            schedule.did_not_get(worker, running)
-            schedule.next_of(worker)
         elif act in ("quick", "slow"):
             worker.since = time.monotonic() - (0 if act == "quick" else 1)
         where = [call.number for call in (*schedule.queue, *schedule.busy.values(), *schedule.behind.values())]

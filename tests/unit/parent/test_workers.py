@@ -31,7 +31,7 @@ def pool() -> Iterator[Pool]:
 class Worker:
     """What the pool asks of one whose socket is closed."""
 
-    armed = dead = False
+    armed = dead = is_answering = False
 
     def __init__(self, fd: int) -> None:
         self.fd, self.turn, self.poll, self.closed = fd, threading.Lock(), select.poll(), 0
@@ -54,26 +54,26 @@ def test_who_has_ended_takes_nothing_from_another_with_its_number(pool: Pool) ->
     ended, living = worker_at(ours.fileno()), worker_at(ours.fileno())
     call = Call(1, "call", SimpleNamespace(), False, None, CallFuture())  # type: ignore[arg-type]
     with pool._lock:
-        pool._by_fd[living.fd] = living
-        pool._epoll.register(living.fd, 0)
+        pool._hearing._by_fd[living.fd] = living
+        pool._hearing._epoll.register(living.fd, 0)
         pool._schedule.busy[ended] = call  # until the den's loop has heard of its end
     theirs.send(b"for the living")
     pool._help(ended, call, 0.05)
     pool._look_at_unwatched()
     with pool._lock:
-        pool._listen(ended, True)
+        pool._hearing.listen(ended, True)
     with ended.turn:
         pool._forget(ended)
-    assert pool._by_fd == {living.fd: living}
+    assert pool._hearing._by_fd == {living.fd: living}
     assert (ended.closed, living.closed, ended.dead, ended.armed) == (0, 0, False, False)
     with pool._lock:
-        pool._listen(living, True)
+        pool._hearing.listen(living, True)
         assert living.armed
-        pool._listen(living, False)
+        pool._hearing.listen(living, False)
     with living.turn:
         pool._forget(living)
     assert living.closed == 1
-    assert not pool._by_fd
+    assert not pool._hearing._by_fd
     ours.close()
     theirs.close()
 
@@ -82,6 +82,6 @@ def test_calls_of_a_den_that_is_gone_are_told_so(pool: Pool) -> None:
     call = pool.submit("call", SimpleNamespace(buffers=(), work=b"", size=0))  # type: ignore[arg-type]
     with pool._lock:
         pool._den_gone = True
-    pool._ring()
+    pool._hearing.ring()
     with pytest.raises(DenClosed):
         call.result(10)

@@ -95,7 +95,11 @@ class Calls:
 
 
 def _run_each(function: Callable[..., Any], columns: Sequence[Sequence[Any]]) -> list[Any]:
-    values = list(map(function, *columns))
+    # Not by `map`, for which StopIteration of the function would be the end.
+    if len(columns) == 1:
+        values = [function(value) for value in columns[0]]
+    else:
+        values = [function(*row) for row in zip(*columns, strict=True)]
     return [_awaited(value) for value in values] if types.CoroutineType in set(map(type, values)) else values
 
 

@@ -1,0 +1,267 @@
+"""Many threads, chunks behind each other, deadlines, interrupts and forks at once: every call gets its own answer."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import concurrent.futures
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.support import boxed
+
+import foxden
+from foxden import AsyncDen, Den, SandboxExecutor
+
+WAIT_S = 30
+
+
+@pytest.fixture(scope="module")
+def den() -> Iterator[Den]:
+    with Den(warm=("utility",)) as den:
+        assert den.call(boxed.double, 1) == 2
+        yield den
+
+
+def exit_if(value: Any) -> Any:
+    if value == "exit":
+        os._exit(9)
+    return value
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_each_map_gets_its_own_results_whoever_reads_them(den: Den, count: int) -> None:
+    """A chunk that was placed first and sent later would be answered by the one behind it."""
+    wrong: list[str] = []
+
+    def work(number: int) -> None:
+        for turn in range(60):
+            begin = number * 1_000_000 + turn * 1000
+            found = list(pool.map(boxed.same, range(begin, begin + 64), chunksize=2, timeout=WAIT_S))
+            if found != list(range(begin, begin + 64)):
+                wrong.append(f"{begin}: {found}")
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with SandboxExecutor(count, den=den) as pool:
+            threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(WAIT_S)
+    finally:
+        sys.setswitchinterval(before)
+    assert not any(thread.is_alive() for thread in threads)
+    assert wrong == []
+
+
+def test_waiting_for_many_calls_with_a_deadline_ends(den: Den) -> None:
+    with SandboxExecutor(2, den=den, timeout=WAIT_S) as pool:
+        for _ in range(150):
+            done, _ = concurrent.futures.wait([pool.submit(boxed.double, n) for n in range(60)], timeout=WAIT_S)
+            assert len(done) == 60
+
+
+def test_what_returned_in_time_is_not_late_when_it_is_read_late(den: Den) -> None:
+    with SandboxExecutor(4, den=den, timeout=0.7) as pool:
+        for future in [pool.submit(boxed.sleep, 0.2) for _ in range(4)]:
+            future.result(WAIT_S)  # all workers are there
+        hanging, *others = [pool.submit(boxed.sleep, 60), *(pool.submit(boxed.double, 1) for _ in range(3))]
+        with pytest.raises(foxden.CallTimeout):
+            hanging.result(WAIT_S)
+        assert [future.result(WAIT_S) for future in others] == [2, 2, 2]
+
+
+def test_stop_iteration_ends_its_chunk_and_not_in_silence(den: Den) -> None:
+    def first_even(values: list[int]) -> int:
+        return next(value for value in values if value % 2 == 0)
+
+    with SandboxExecutor(1, den=den) as pool:
+        with pytest.raises((RuntimeError, foxden.RemoteError)):
+            list(pool.map(first_even, [[2], [4], [1, 3], [6]], chunksize=3))
+        assert list(pool.map(pow, [2, 3], [3, 2], chunksize=2)) == [8, 9]
+
+
+def test_who_waits_for_a_chunk_behind_anothers_wakes_up(den: Den) -> None:
+    with SandboxExecutor(1, den=den) as pool:
+        pool.submit(boxed.double, 1).result(WAIT_S)
+        mine = pool.map(boxed.sleep, [0.2] * 4, chunksize=2)
+        found: list[Any] = []
+        other = threading.Thread(target=lambda: found.extend(pool.map(boxed.sleep, [0.1] * 2, [1, 2], chunksize=2)))
+        other.start()
+        time.sleep(0.6)
+        assert list(mine) == [None] * 4
+        other.join(WAIT_S)
+        assert found == [1, 2]
+
+
+def test_a_long_time_for_many_calls_is_only_long(den: Den) -> None:
+    with SandboxExecutor(1, den=den, timeout=86_400) as pool:
+        assert sum(pool.map(boxed.double, range(1000), chunksize=1000)) == 999_000
+        assert pool.submit(boxed.sleep, 0.1, 7).result(3e6) == 7
+
+
+def test_results_are_not_kept_until_their_deadline(den: Den) -> None:
+    with SandboxExecutor(1, den=den, timeout=600) as pool:
+        pool.submit(boxed.double, 1).result(WAIT_S)
+        for _ in range(50):
+            pool.submit(boxed.same, 1).result(WAIT_S)
+        assert not pool._functions.pool._deadlines._calls
+
+
+def test_an_answer_that_this_process_cannot_hold_fails_its_call_only(den: Den) -> None:
+    """No descriptor is left for the memory of a result."""
+    with SandboxExecutor(1, den=den) as pool:
+        pool.submit(boxed.double, 1).result(WAIT_S)
+        future = pool.submit(np.ones, 1 << 16)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        time.sleep(0.3)
+        lowest = os.dup(0)
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+        try:
+            with pytest.raises((OSError, foxden.FoxdenError)):
+                future.result(WAIT_S)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert pool.submit(boxed.double, 2).result(WAIT_S) == 4
+
+
+def test_a_call_that_this_process_cannot_send_fails_and_is_not_tried_without_end() -> None:
+    text = f"""
+import resource
+from foxden import SandboxExecutor
+with SandboxExecutor(1) as pool:
+    pool.submit(abs, 1).result({WAIT_S})
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+    import signal
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    error = pool.submit(len, bytes(3 << 20)).exception({WAIT_S})
+    print(type(error).__name__, pool.submit(abs, -2).result({WAIT_S}))
+"""
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, timeout=WAIT_S)
+    assert done.stdout == "OSError 2\n"
+
+
+def test_an_interrupt_while_an_answer_is_read_loses_that_call_and_no_other(den: Den) -> None:
+    with SandboxExecutor(1, den=den) as pool:
+        pool.submit(boxed.double, 1).result(WAIT_S)
+        worker = next(iter(pool._functions.pool._schedule.workers))
+        receive = worker.receive
+
+        def interrupted(flags: int) -> Any:
+            receive(flags)
+            raise KeyboardInterrupt
+
+        worker.receive = interrupted  # type: ignore[method-assign]
+        future = pool.submit(boxed.double, 2)
+        with pytest.raises(KeyboardInterrupt):
+            future.result(WAIT_S)
+        with pytest.raises(foxden.FoxdenError, match="interrupted while its answer was read"):
+            future.result(WAIT_S)
+        assert pool.submit(boxed.double, 3).result(WAIT_S) == 6
+
+
+@pytest.mark.parametrize("how", ["executor", "den"])
+def test_closing_under_a_chunk_that_had_begun_ends_all(how: str) -> None:
+    with Den(warm=("utility",)) as den:
+        pool = SandboxExecutor(1, den=den)
+        pool.submit(boxed.double, 1).result(WAIT_S)
+        list(pool.map(exit_if, [1, 2], chunksize=2))  # quick at it: chunks follow each other
+        futures = pool._functions.submit_chunks(exit_if, [[["exit", 1]], [[2, 3]], [[4, 5]]])
+        with pytest.raises(foxden.ChildCrashed):
+            futures[0].result(WAIT_S)
+        if how == "den":
+            den.close()
+        else:
+            pool.shutdown(wait=True, cancel_futures=True)
+        for future in futures[1:]:
+            with contextlib.suppress(concurrent.futures.CancelledError, foxden.FoxdenError):
+                assert future.result(WAIT_S) in ([2, 3], [4, 5])
+
+
+def test_a_fork_takes_no_answer_of_its_parent(den: Den) -> None:
+    with SandboxExecutor(1, den=den) as pool:
+        pool.submit(boxed.double, 1).result(WAIT_S)
+        future = pool.submit(boxed.sleep, 0.2, "mine")
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(0.4)
+            try:
+                pool.submit(boxed.double, 1)
+            except foxden.DenClosed:
+                os._exit(0)
+            os._exit(1)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert future.result(WAIT_S) == "mine"
+
+
+def test_a_call_whose_task_is_cancelled_does_not_keep_its_worker() -> None:
+    async def main() -> list[int]:
+        async with AsyncDen(warm=("utility",)) as den:
+            await den.call(boxed.double, 1)
+            for _ in range(len(os.sched_getaffinity(0)) + 1):
+                with pytest.raises(asyncio.TimeoutError):
+                    await asyncio.wait_for(den.call(boxed.sleep, 600), 0.2)
+            return [await asyncio.wait_for(den.call(boxed.double, n), WAIT_S) for n in range(3)]
+
+    assert asyncio.run(main()) == [0, 2, 4]
+
+
+def test_callbacks_may_wait_for_other_calls_and_exit(den: Den) -> None:
+    with SandboxExecutor(2, den=den) as pool:
+        pool.submit(boxed.double, 1).result(WAIT_S)
+        found: list[int] = []
+        first = pool.submit(boxed.sleep, 0.1)
+        first.add_done_callback(lambda _: found.append(pool.submit(boxed.double, 4).result(WAIT_S)))
+        first.result(WAIT_S)
+        deadline = time.monotonic() + WAIT_S
+        while not found and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert found == [8]
+        leaving = pool.submit(boxed.sleep, 0.1)
+        leaving.add_done_callback(lambda _: builtins.exit(3))
+        concurrent.futures.wait([leaving], WAIT_S)
+        assert pool.submit(boxed.double, 5).result(WAIT_S) == 10
+
+
+def test_workers_killed_at_random_lose_their_own_calls_only(den: Den) -> None:
+    stop = threading.Event()
+    with SandboxExecutor(2, den=den) as pool:
+        pool.submit(boxed.double, 1).result(WAIT_S)
+
+        def kill() -> None:
+            while not stop.wait(0.05):
+                for worker in list(pool._functions.pool._schedule.workers)[:1]:
+                    with contextlib.suppress(ProcessLookupError, OSError):  # it has just ended
+                        signal.pidfd_send_signal(worker.host._pidfd, signal.SIGKILL)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        counts = {"ok": 0, "crashed": 0}
+        try:
+            for turn in range(150):
+                begin = turn * 100
+                try:
+                    found = list(pool.map(boxed.double, range(begin, begin + 40), chunksize=4, timeout=WAIT_S))
+                except foxden.ChildCrashed:
+                    counts["crashed"] += 1
+                else:
+                    assert found == [2 * n for n in range(begin, begin + 40)]
+                    counts["ok"] += 1
+        finally:
+            stop.set()
+            killer.join()
+        assert counts["ok"] > 0
+        assert pool.submit(boxed.double, 5).result(WAIT_S) == 10
