@@ -108,7 +108,7 @@ class SandboxExecutor(Executor):
         if getattr(fn, "__module__", None) == _DASK:
             from foxden import dask
 
-            task = dask.submit(self._functions.submit, fn, args)
+            task = dask.submit(self, self._functions.submit, fn, args)
             if task is not None:
                 return task
         return self._functions.submit(fn, args, kwargs)

@@ -45,7 +45,7 @@ def client(place: Path) -> Iterator[Any]:
     """A cluster of two workers, each a process with a nanny, each with boxes."""
     before = leaks.snapshot()
     with (
-        LocalCluster(n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=2, processes=True, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         client.register_plugin(Plugin(timeout=20, preload=["numpy"], write=[str(place)]))
@@ -310,7 +310,8 @@ def test_a_distributed_that_hides_its_tasks_is_refused() -> None:
     worker = types.SimpleNamespace(state=state, executors={})
     with pytest.raises(foxden.FoxdenError, match="does not tell actors: coroutines and actors would run without a box"):
         Plugin().setup(worker)
-    assert worker.executors == {}
+    with pytest.raises(foxden.FoxdenError, match=r"executor 'foxden' could not be made on this worker: .*tell actors"):
+        worker.executors["foxden"].submit(where)
 
 
 def test_a_plain_executor_serves_a_worker_in_this_process() -> None:
