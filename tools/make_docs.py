@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Write the pages of docs/reference that are made from tables: protocols, types, preferences, policies, errors, cli.
+"""Write the pages of docs/reference that are made from tables: protocols, types, preferences, policies, errors, cli,
+and of the one of the Python API, made from signatures.
 
     tools/make_docs.py            write what has changed
     tools/make_docs.py --check    exit 1 when a page is older than its table, and show the first lines that differ
@@ -27,6 +28,7 @@ from msgspec import inspect as shape  # noqa: E402
 
 import platform_pages  # noqa: E402
 import policy_pages  # noqa: E402
+import python_pages  # noqa: E402
 from foxden.errors import FoxdenError  # noqa: E402
 from foxden.ipc.fields import Descriptor, Payload  # noqa: E402
 from foxden.ipc.schema import Message, Protocol, Reply, Side, check_bounds  # noqa: E402
@@ -75,6 +77,7 @@ def make_pages() -> dict[str, str]:
     late: tuple[tuple[str, str, Callable[[ModuleType], str]], ...] = (
         ("prefs.md", "foxden.model.preferences", preferences_page),
         ("cli.md", "foxden.front.group", cli_page),
+        ("python.md", "foxden.dask", python_page),
     )
     pages["platforms.md"] = platform_pages.platforms_page(MADE.format(source="foxden/sandbox/acts.py and policies"))
     for name, module, make in late:
@@ -381,6 +384,10 @@ def preferences_page(module: ModuleType) -> str:
 def bounds_text(row: Any) -> str:
     least, most = getattr(row, "least", None), getattr(row, "most", None)
     return "-" if least is None and most is None else f"{number_text(least)}–{number_text(most)}"
+
+
+def python_page(module: ModuleType) -> str:
+    return python_pages.python_page(module, MADE.format(source="signatures and docstrings, and tools/python_pages.py"))
 
 
 def cli_page(module: ModuleType) -> str:

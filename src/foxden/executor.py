@@ -42,6 +42,7 @@ class SandboxExecutor(Executor):
     """Runs functions in `utility` processes: no network, no files but what they import, no other processes.
 
     max_workers: as many as there are processors.  read, write: paths that functions may use beside their imports.
+    connect: nothing yet: functions have no network.
     env: variables, or names whose values are the caller's.  preload: modules that workers import when they start.
     timeout, cpu_time: seconds for one call, and of processor time in it; its worker is ended then.
     memory: bytes, or a size like "512 MiB", for one worker.

@@ -27,10 +27,12 @@ class Policy:
 
     extends: "utility" for functions, "plugin" for programs; None: for either.
     read, write, deny: paths; files: path → `deny`, `stat`, `connect` or letters of `rwcx`.  Links are followed now.
-    env: {name: value, or None for the caller's own}, or names.  syscalls: lines as `"mlock"`, `"kill(pid == 0)"`.
+    connect: nothing yet: there is no network.  env: {name: value, or None for the caller's own}, or names.
+    syscalls: lines as `"mlock"`, `"kill(pid == 0)"`.
     memory, file_size, output (of programs): bytes, or sizes as "512 MiB".  timeout, cpu_time: seconds, of a function
     those of one call.  processes: a number.
     protect, unprotect: names that may not, or may after all, change below what is written.
+
     str() of it is the text of a policy file, which from_toml reads back.
 
     Raises: PolicyError: an unknown argument, a path that is not there, two answers for one path, a hopeless call.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ from tools import make_docs
 from foxden.ipc.schema import Side
 from foxden.model.process_types import PROCESS_TYPES
 from foxden.protocols.registry import PROTOCOLS
+
+with contextlib.suppress(ImportError):
+    import foxden.dask  # noqa: F401 - a page is made from it; what it loads has threads of its own, from now on
 
 
 def test_pages_are_the_same_each_time() -> None:
