@@ -43,7 +43,7 @@ class SandboxExecutor(Executor):
 
     max_workers: as many as there are processors.  read, write: paths that functions may use beside their imports.
     connect: nothing yet: functions have no network.
-    env: variables, or names whose values are the caller's.  preload: modules that workers import when they start.
+    env: variables, or names whose values are the caller's.  preload: modules that each worker imports.
     timeout, cpu_time: seconds for one call, and of processor time in it; its worker is ended then.
     memory: bytes, or a size like "512 MiB", for one worker.
     initializer, initargs, max_tasks_per_child: as in the standard library.  fresh: each call gets a worker of its own.

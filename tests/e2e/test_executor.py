@@ -481,6 +481,29 @@ def test_an_initializer_that_fails_breaks_the_executor(den: Den) -> None:
             pool.submit(boxed.double, 1)
 
 
+def test_each_worker_imports_what_is_preloaded_and_with_fresh_ones_so_does_each_call(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the guide to a pool in a web service says: nothing is imported once for all."""
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    code = f"import os, time\nopen(os.path.join({str(marks)!r}, str(time.time_ns())), 'w').close()\n"
+    (tmp_path / "costly.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = []
+    for options in ({"fresh": True}, {"max_tasks_per_child": 3}, {}):
+        with SandboxExecutor(1, preload=["costly"], write=[marks], **options) as pool:  # type: ignore[arg-type]
+            for number in range(6):
+                assert pool.submit(abs, number).result() == number
+        found.append(len(list(marks.iterdir())))
+        for mark in marks.iterdir():
+            mark.unlink()
+    fresh, shared, kept = found
+    assert 6 <= fresh <= 8  # and those that were kept ready
+    assert 2 <= shared <= 3
+    assert kept == 1
+
+
 def test_a_worker_is_used_again_fresh_or_so_often(den: Den) -> None:
     def born() -> str:  # pids are 1 in each worker's own namespace
         import foxden
