@@ -26,7 +26,7 @@ from foxden.broker.job import EEXIST, EINVAL, ENOENT, EPERM, Job
 from foxden.broker.looking import xattr_path
 from foxden.broker.records import Refused
 from foxden.broker.rules import CHANGE, READ, STAT, WRITE
-from foxden.broker.tasks import open_flags, umask_of
+from foxden.broker.tasks import umask_of
 from foxden.broker.view import Place
 
 _XATTR_NAME_MAX, _XATTR_SIZE_MAX = 256, 65_536
@@ -164,8 +164,7 @@ def _changed(job: Job, *, may_be_link: bool = False) -> Place:
 
 
 def _is_held_for_writing(job: Job, place: Place) -> bool:
-    held = open_flags(job.note.tid, place.number)
-    job.check()
+    held = job.flags_of(place)
     return not held & os.O_PATH and held & os.O_ACCMODE != os.O_RDONLY
 
 

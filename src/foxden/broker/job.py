@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import Protocol
 
-from foxden.broker import kernel
+from foxden.broker import held, kernel
 from foxden.broker.forms import AT_EMPTY_PATH, AT_FDCWD, Request, need_of, proc_refuses
 from foxden.broker.notify import Listener, Notification
 from foxden.broker.records import Refused
@@ -145,12 +145,22 @@ class Job:
     def own(self, number: int) -> Place:
         """The child's own descriptor."""
         try:
-            place = self.view.own(self.note.tid, number)
+            place = self.view.own(self.who, self.note.tid, number)
         except OSError as error:
             raise self.gone_or(error) from None
         self._places.append(place)
         self.check()
         return place
+
+    def flags_of(self, place: Place) -> int:
+        """What the child's own descriptor was opened with: the one that is held, whatever its number is by now."""
+        if place.flags == held.UNKNOWN:
+            try:
+                place.flags = held.flags_of(self.note.tid, place.number, place.fd)
+            except OSError as error:
+                raise self.gone_or(error) from None
+        self.check()
+        return place.flags
 
     def _empty(self, at: int) -> Place:
         if at == AT_FDCWD:
@@ -161,7 +171,7 @@ class Job:
         if at < 0 and at != AT_FDCWD:
             raise OSError(EBADF, "no such descriptor")
         try:
-            path = self.view.base(self.note.tid, -1 if at == AT_FDCWD else at)
+            path = self.view.base(self.who, self.note.tid, -1 if at == AT_FDCWD else at)
         except OSError as error:
             raise self.gone_or(error) from None
         self.check()

@@ -177,8 +177,7 @@ def _path_only(place: Place, flags: int, kind: int) -> Given | Later:
 
 def _reopen_own(job: Job, place: Place, flags: int) -> Given | Later:
     """It means no more than the descriptor does: what that cannot write, this cannot."""
-    held = open_flags(job.note.tid, place.number)
-    job.check()
+    held = job.flags_of(place)
     asked, mode = open_need(flags & ~os.O_CREAT), held & os.O_ACCMODE
     given = STAT if held & os.O_PATH else (READ if mode != os.O_WRONLY else 0) | (WRITE if mode != os.O_RDONLY else 0)
     if asked & ~(given | STAT):
@@ -229,11 +228,8 @@ def _abstract(job: Job) -> int:
 
 def _socket_of(job: Job, number: int) -> tuple[int, bool]:
     """(type, blocks) of a unix socket that the child holds; its type is in its network namespace's table."""
-    try:
-        name = os.readlink(f"/proc/{job.note.tid}/fd/{number}")
-    except OSError:
-        raise OSError(errno.EBADF, "no such descriptor") from None
-    flags = open_flags(job.note.tid, number)
+    place = job.own(number)
+    name, flags = os.readlink(f"/proc/self/fd/{place.fd}"), job.flags_of(place)
     if not name.startswith("socket:["):
         raise OSError(errno.ENOTSOCK, name)
     inode = name[8:-1].encode()

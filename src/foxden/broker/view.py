@@ -15,6 +15,7 @@ import re
 import stat
 from collections.abc import Callable
 
+from foxden.broker import held
 from foxden.broker.kernel import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2
 from foxden.broker.tasks import Who
 
@@ -30,7 +31,7 @@ _STANDARD = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 class Place:
     """Where a path leads.  Holds its descriptors until `close`."""
 
-    __slots__ = ("fd", "last_link", "linked", "mode", "name", "number", "parent", "path", "wants_folder")
+    __slots__ = ("fd", "flags", "last_link", "linked", "mode", "name", "number", "parent", "path", "wants_folder")
 
     def __init__(self, path: str, parent: int, name: str, fd: int, mode: int) -> None:
         self.path = path  # canonical
@@ -42,6 +43,7 @@ class Place:
         self.last_link = ""  # the canonical path of the last link that stood at the end
         self.wants_folder = False  # it was written with a slash at its end
         self.number = -1  # of the child's own descriptor, whatever it names
+        self.flags = held.UNKNOWN  # that this one was opened with: Job.flags_of
 
     @property
     def is_own(self) -> bool:
@@ -86,36 +88,39 @@ class View:
 
     # ---- where a relative path begins
 
-    def base(self, tid: int, at: int) -> str:
+    def base(self, who: Callable[[], Who], tid: int, at: int) -> str:
         """The canonical path of a child's working directory (at < 0), or of the directory that its descriptor names.
 
         It must be the directory that this view has at that path: one of another root or mount namespace is nothing
         that rules speak of.  Raises OSError.
         """
-        path, fd = self._held(tid, at, os.O_DIRECTORY)
-        os.close(fd)
+        fd = held.folder_of(tid) if at < 0 else self._hold(who, tid, at, os.O_DIRECTORY)[0]
+        try:
+            path = self._path_of(fd)
+        finally:
+            os.close(fd)
+        if not path:
+            raise NotFound(_ENOENT, "")
         return path
 
-    def own(self, tid: int, number: int) -> Place:
+    def own(self, who: Callable[[], Who], tid: int, number: int) -> Place:
         """What a descriptor of the child names.  `path` is empty where no path of this view leads to it."""
+        fd, flags = self._hold(who, tid, number, 0)
         try:
-            path, fd = self._held(tid, number, 0)
-        except NotFound:
-            path, fd = "", _open_held(tid, number, 0)
-        place = Place(path, -1, "", fd, os.fstat(fd).st_mode)
-        place.number = number
-        return place
-
-    def _held(self, tid: int, at: int, flags: int) -> tuple[str, int]:
-        fd = _open_held(tid, at, flags)
-        try:
-            path = os.readlink(f"/proc/self/fd/{fd}")
-            if not self._is_at(path, fd):
-                raise NotFound(_ENOENT, "")
+            place = Place(self._path_of(fd), -1, "", fd, os.fstat(fd).st_mode)
         except BaseException:
             os.close(fd)
             raise
-        return path, fd
+        place.number, place.flags = number, flags
+        return place
+
+    def _hold(self, who: Callable[[], Who], tid: int, number: int, kind: int) -> tuple[int, int]:
+        return held.hold(tid, number, 0 if self.is_child else who().tgid, kind)
+
+    def _path_of(self, fd: int) -> str:
+        """The path by which this view leads to what is held; empty: none does."""
+        path = os.readlink(f"/proc/self/fd/{fd}")
+        return path if self._is_at(path, fd) else ""
 
     def _is_at(self, path: str, fd: int) -> bool:
         if not path.startswith("/"):
@@ -307,14 +312,6 @@ def _own_only(link: str, who: Callable[[], Who]) -> None:
     """Raises NotFound but for the child's own descriptors: a link of a process tells what is the process's own."""
     if own_descriptor(link, who) < 0:
         raise NotFound(_ENOENT, link)
-
-
-def _open_held(tid: int, at: int, flags: int) -> int:
-    link = f"/proc/{tid}/cwd" if at < 0 else f"/proc/{tid}/fd/{at}"
-    try:
-        return os.open(link, os.O_PATH | os.O_CLOEXEC | flags)
-    except FileNotFoundError:
-        raise OSError(9 if at >= 0 else _ENOENT, "no such descriptor") from None
 
 
 def is_plain(path: str) -> bool:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.broker.harness import Child, raw, rules_of, run, serve
+from tests.unit.broker.harness import CLONE_NEWUSER, Child, raw, rules_of, run, serve, write_ids
 
 from foxden.broker.server import Broker
+from foxden.sandbox import linux
 
 pytestmark = [pytest.mark.needs("seccomp"), pytest.mark.usefixtures("each_way")]
 
+CLONE_NEWNET = 0x4000_0000
 TRIES = 100_000
 ENOUGH = 100  # times that the good one must be found, or the race was none
 
@@ -139,3 +141,95 @@ def test_a_path_that_is_rewritten_while_it_is_judged_never_opens_the_secret(fold
     seen = run(act, {str(folder / "w"): "r"}).value
     assert "secret" not in seen
     assert seen.get("good", 0) > ENOUGH
+
+
+def own_network() -> None:
+    """As the sandboxed types have it: then a descriptor is taken from the child, else looked at below /proc."""
+    uid, gid = os.getuid(), os.getgid()
+    linux.syscall("unshare", CLONE_NEWUSER | CLONE_NEWNET)
+    write_ids(uid, gid)
+
+
+@pytest.mark.needs("userns")
+@pytest.mark.parametrize(
+    ("view", "prepare"), [("host", own_network), ("host", None), ("child", None)], ids=["taken", "shown", "program"]
+)
+def test_a_descriptor_that_is_swapped_gives_no_more_than_the_one_that_is_found(
+    folder: Path, view: str, prepare: Any
+) -> None:
+    """A thread puts a writable one in the place of a readable one: only what it may write is opened for writing."""
+    read_only = (folder / "out" / "file").stat().st_ino
+
+    def act() -> dict[str, int]:
+        held = [os.open(folder / "out" / "file", os.O_RDONLY), os.open(folder / "w" / "good", os.O_RDWR)]
+        number, stop = os.dup(held[0]), False
+
+        def flip() -> None:
+            while not stop:
+                for each in held:
+                    os.dup2(each, number)
+
+        threads = [threading.Thread(target=flip) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        seen: dict[str, int] = {}
+        began = time.monotonic()
+        while goes_on(seen, began):
+            try:
+                fd = os.open(f"/proc/self/fd/{number}", os.O_RDWR)
+            except OSError as error:
+                seen[str(error.errno)] = seen.get(str(error.errno), 0) + 1
+                continue
+            found = "read-only" if os.fstat(fd).st_ino == read_only else "good"
+            os.close(fd)
+            seen[found] = seen.get(found, 0) + 1
+        stop = True
+        for thread in threads:
+            thread.join()
+        return seen
+
+    seen = run(act, {str(folder / "out"): "r", str(folder / "w"): "rwc"}, view=view, prepare=prepare).value
+    assert "read-only" not in seen
+    assert seen.get("good", 0) > ENOUGH
+    assert seen.get("13", 0) > ENOUGH, "the control: the other one was found, too"
+    assert seen.keys() <= {"good", "13", "9"}, "9: it was another by the time that its flags were asked for"
+
+
+@pytest.mark.needs("userns")
+@pytest.mark.parametrize("prepare", [own_network, None], ids=["taken", "shown"])
+def test_a_folder_that_is_swapped_leads_only_where_rules_let_it(folder: Path, prepare: Any) -> None:
+    outside = os.open(folder / "out", os.O_RDONLY | os.O_DIRECTORY)  # as if it came over a socket
+
+    def act() -> dict[str, int]:
+        held = [outside, os.open(folder / "w" / "real", os.O_RDONLY | os.O_DIRECTORY)]
+        number, stop = os.dup(outside), False
+
+        def flip() -> None:
+            while not stop:
+                for each in held:
+                    os.dup2(each, number)
+
+        thread = threading.Thread(target=flip)
+        thread.start()
+        seen: dict[str, int] = {}
+        began = time.monotonic()
+        while goes_on(seen, began):
+            try:
+                fd = os.open("file", os.O_RDONLY, dir_fd=number)
+            except OSError as error:
+                seen[str(error.errno)] = seen.get(str(error.errno), 0) + 1
+                continue
+            text = os.read(fd, 16).decode()
+            os.close(fd)
+            seen[text] = seen.get(text, 0) + 1
+        stop = True
+        thread.join()
+        return seen
+
+    try:
+        seen = run(act, {str(folder / "w"): "r"}, prepare=prepare).value
+    finally:
+        os.close(outside)
+    assert "secret" not in seen
+    assert seen.get("good", 0) > ENOUGH
+    assert seen.get("13", 0) > ENOUGH, "the control: the other one was found, too"

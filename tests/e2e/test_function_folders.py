@@ -1,0 +1,81 @@
+"""Folders in functions: what begins at a descriptor of a folder, or at the working directory, is found as elsewhere.
+
+Runs in: the test process, and as other users in processes of their own.  Children have ids of their own as root and as
+a user with subordinate ids: then nobody sees their descriptors below /proc, the broker neither.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support import boxed_folders, users
+from tests.support.users import needs_root, needs_uidmap
+
+from foxden import SandboxExecutor
+
+pytestmark = pytest.mark.needs("userns", "landlock", "seccomp")
+
+AS_SUBORDINATE = (sys.executable, str(users.CHECKOUT / "tests" / "support" / "subordinate_user.py"))
+AS_ORDINARY = (sys.executable, str(users.AS_ORDINARY_USER))
+WAIT_S = 60
+
+# Runs one function of boxed_folders in a granted folder of the user's own, which nobody else may enter.
+SCRIPT = """
+import json, os, sys, tempfile
+from pathlib import Path
+from tests.support import boxed_folders
+from foxden import SandboxExecutor
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as made:
+        folder = os.path.realpath(made)
+        Path(folder, "in.txt").write_text("hello")
+        os.chdir(folder)
+        with SandboxExecutor(1, write=[folder]) as box:
+            print(json.dumps(box.submit(getattr(boxed_folders, sys.argv[1]), folder).result(60)))
+"""
+
+
+def run_as(prefix: tuple[str, ...], name: str) -> Any:
+    done = subprocess.run(
+        [*prefix, sys.executable, "-c", SCRIPT, name],
+        cwd=users.CHECKOUT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=WAIT_S, check=False,
+        env={**os.environ, "PYTHONPATH": f"{users.CHECKOUT / 'src'}:{users.CHECKOUT}"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+BY_DESCRIPTOR = {
+    "make": 3, "read": "new", "size": 3, "may": True, "rename": None, "unlink": None, "mkdir": None, "rmdir": None,
+    "rmtree": None, "again": "hello", "statx": 5, "fchmod": None, "times": None, "left": ["in.txt"],
+}  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "granted"
+    made.mkdir(mode=0o700)
+    (made / "in.txt").write_text("hello")
+    return made
+
+
+def test_everything_in_a_granted_folder_works_by_a_descriptor_of_it(folder: Path) -> None:
+    with SandboxExecutor(1, write=[folder]) as box:
+        assert box.submit(boxed_folders.by_descriptor, str(folder)).result(WAIT_S) == BY_DESCRIPTOR
+
+
+USERS = [
+    pytest.param(AS_SUBORDINATE, marks=[needs_root, needs_uidmap], id="with subordinate ids"),
+    pytest.param(AS_ORDINARY, marks=needs_root, id="with one id"),
+]
+
+
+@pytest.mark.parametrize("prefix", USERS)
+def test_descriptors_of_folders_work_for_every_kind_of_user(prefix: tuple[str, ...]) -> None:
+    assert run_as(prefix, "by_descriptor") == BY_DESCRIPTOR

@@ -1,0 +1,120 @@
+"""Functions that tests run in a box, about folders: descriptors of them, and paths that begin there.
+
+Runs in: the test process, where it is named; utility processes, where it is run.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def outcomes(acts: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
+    """What each act gave, or the name of its errno."""
+    found: dict[str, Any] = {}
+    for name, act in acts.items():
+        try:
+            found[name] = act()
+        except OSError as error:
+            found[name] = errno.errorcode.get(error.errno or 0, str(error.errno))
+    return found
+
+
+def read(path: Any, **options: Any) -> str:
+    fd = os.open(path, os.O_RDONLY, **options)
+    try:
+        return os.read(fd, 100).decode()
+    finally:
+        os.close(fd)
+
+
+def write(path: Any, text: str, **options: Any) -> int:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT, **options)
+    try:
+        return os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def _statx(fd: int) -> int:
+    """As libraries in Rust ask for the size of what is open."""
+    import ctypes
+
+    libc, about = ctypes.CDLL(None, use_errno=True), ctypes.create_string_buffer(256)
+    if libc.statx(fd, b"", 0x1000, 0x200, about):  # AT_EMPTY_PATH, STATX_SIZE
+        raise OSError(ctypes.get_errno(), "statx")
+    return int.from_bytes(about[40:48], "little")
+
+
+def by_descriptor(folder: str) -> dict[str, Any]:
+    """Everything in a granted folder, by a descriptor of it."""
+    os.makedirs(f"{folder}/tree/deep")
+    write(f"{folder}/tree/deep/leaf", "x")
+    at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    file = os.open(f"{folder}/in.txt", os.O_RDWR)
+    return outcomes({
+        "make": lambda: write("y", "new", dir_fd=at),
+        "read": lambda: read("y", dir_fd=at),
+        "size": lambda: os.stat("y", dir_fd=at).st_size,
+        "may": lambda: os.access("y", os.R_OK, dir_fd=at),
+        "rename": lambda: os.rename("y", "z", src_dir_fd=at, dst_dir_fd=at),
+        "unlink": lambda: os.unlink("z", dir_fd=at),
+        "mkdir": lambda: os.mkdir("d", dir_fd=at),
+        "rmdir": lambda: os.rmdir("d", dir_fd=at),
+        "rmtree": lambda: shutil.rmtree(f"{folder}/tree"),
+        "again": lambda: read(f"/proc/self/fd/{file}"),
+        "statx": lambda: _statx(file),
+        "fchmod": lambda: os.fchmod(file, 0o600),
+        "times": lambda: os.utime(file),
+        "left": lambda: sorted(os.listdir(at)),
+    })  # fmt: skip
+
+
+def out_by_descriptor(folder: str, secret: str) -> dict[str, Any]:
+    """`folder` is granted for reading; beside it lies what is not."""
+    at, file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY), os.open(f"{folder}/in.txt", os.O_RDONLY)
+    return outcomes({
+        "inside": lambda: read("in.txt", dir_fd=at),
+        "up and in": lambda: read(f"../{os.path.basename(folder)}/in.txt", dir_fd=at),
+        "up": lambda: read(f"../{secret}", dir_fd=at),
+        "down and up": lambda: read(f"sub/../../{secret}", dir_fd=at),
+        "by the number": lambda: read(f"/proc/self/fd/{at}/../{secret}"),
+        "not a folder": lambda: read("x", dir_fd=file),
+        "not one": lambda: read("x", dir_fd=99),
+        "make": lambda: write("y", "new", dir_fd=at),
+        "unlink": lambda: os.unlink("in.txt", dir_fd=at),
+        "more than it had": lambda: os.open(f"/proc/self/fd/{file}", os.O_RDWR),
+        "fchmod": lambda: os.fchmod(file, 0o777),
+    })  # fmt: skip
+
+
+def swapped(read_only: str, own: str, times: int) -> dict[str, int]:
+    """Open a number for writing while threads put one of both files there, in turn: how often which one was opened."""
+    held = [os.open(read_only, os.O_RDONLY), os.open(own, os.O_RDWR)]
+    inode, number, stop = os.fstat(held[0]).st_ino, os.dup(held[0]), False
+
+    def flip() -> None:
+        while not stop:
+            for each in held:
+                os.dup2(each, number)
+
+    threads = [threading.Thread(target=flip) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    seen = {"read-only": 0, "own": 0, "refused": 0}
+    for _ in range(times):
+        try:
+            fd = os.open(f"/proc/self/fd/{number}", os.O_RDWR)
+        except OSError:
+            seen["refused"] += 1
+            continue
+        seen["read-only" if os.fstat(fd).st_ino == inode else "own"] += 1
+        os.close(fd)
+    stop = True
+    for thread in threads:
+        thread.join()
+    return seen
