@@ -55,3 +55,15 @@ def test_a_descriptor_that_a_thread_swaps_gives_only_what_was_granted(box: Sandb
     assert seen["read-only"] == 0
     assert seen["own"] > 20, "the control: it was found as its own, too"
     assert seen["refused"] > 20
+
+
+def test_standing_somewhere_leads_no_step_further_than_rules_do(box: SandboxExecutor, folder: Path) -> None:
+    """Cases 1, 3, 4, 5 and 24, by relative paths."""
+    (folder / "own" / "away").symlink_to(folder / "out")
+    assert box.submit(boxed_folders.out_by_standing, str(folder)).result(WAIT_S) == {
+        "by a link": "mine", "a link out": "EACCES", "by the host's link": "EACCES", "into the host's link": "EACCES",
+        "up": "EACCES", "up twice": "EACCES", "aside": "hello", "write aside": "EACCES", "beside": "EACCES",
+        "a file": "ENOTDIR", "by a file": "ENOTDIR", "cwd link": "EACCES", "still": True, "above": None,
+        "what is there": "EACCES", "the secret there": "EACCES", "back": "mine", "no root": "EPERM",
+    }  # fmt: skip
+    assert (folder / "shown" / "in.txt").read_text() == "hello"

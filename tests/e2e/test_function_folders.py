@@ -17,7 +17,7 @@ import pytest
 from tests.support import boxed_folders, users
 from tests.support.users import needs_root, needs_uidmap
 
-from foxden import SandboxExecutor
+from foxden import Den, SandboxExecutor
 
 pytestmark = pytest.mark.needs("userns", "landlock", "seccomp")
 
@@ -30,7 +30,7 @@ SCRIPT = """
 import json, os, sys, tempfile
 from pathlib import Path
 from tests.support import boxed_folders
-from foxden import SandboxExecutor
+from foxden import Den, SandboxExecutor
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as made:
         folder = os.path.realpath(made)
@@ -79,3 +79,58 @@ USERS = [
 @pytest.mark.parametrize("prefix", USERS)
 def test_descriptors_of_folders_work_for_every_kind_of_user(prefix: tuple[str, ...]) -> None:
     assert run_as(prefix, "by_descriptor") == BY_DESCRIPTOR
+
+
+# --- where a function stands --------------------------------------------------------------------------------------
+
+IN_FOLDER = [True, "hello", ["in.txt", "sub"], True, "leaf", "hello", "sub/leaf", "own", True, ["in.txt"], True]
+
+
+@pytest.mark.parametrize("level", [1, 0])
+def test_functions_begin_in_the_callers_folder_and_go_where_they_may(
+    folder: Path, level: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    with SandboxExecutor(1, write=["."], level=level) as box:
+        assert box.submit(boxed_folders.in_folder, str(folder)).result(WAIT_S) == IN_FOLDER
+    assert os.getcwd() == str(folder)
+
+
+@pytest.mark.parametrize("prefix", USERS)
+def test_every_kind_of_user_has_a_folder_that_functions_begin_in(prefix: tuple[str, ...]) -> None:
+    assert run_as(prefix, "in_folder") == IN_FOLDER
+
+
+def test_relative_grants_are_found_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in.txt").write_text("hello")
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "od").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with SandboxExecutor(1, read=["in.txt"], write=["od"]) as box:
+        assert box.submit(boxed_folders.of_two_grants).result(WAIT_S) == {
+            "where": tmp_path.name, "read": "hello", "by dots": "hello", "make": 3, "beside": "EACCES",
+            "list": "EACCES", "make beside": "EACCES", "change": "EACCES", "into": None, "there": ["new"],
+            "up": "EACCES", "up and in": "hello",
+        }  # fmt: skip
+
+
+def test_a_folder_of_which_nothing_is_granted_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Den() as den:
+        with SandboxExecutor(1, den=den) as box:
+            assert box.submit(boxed_folders.where).result(WAIT_S) == "/"
+        with SandboxExecutor(1, den=den, read=["."]) as box:
+            assert box.submit(boxed_folders.where).result(WAIT_S) == str(tmp_path), "the control"
+        assert den.violations() == []
+
+
+def test_a_folder_that_is_gone_when_a_worker_starts_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "granted" / "gone"
+    gone.mkdir(parents=True)
+    monkeypatch.chdir(gone)
+    with SandboxExecutor(1, read=[tmp_path / "granted"]) as box:
+        monkeypatch.chdir(tmp_path)
+        gone.rmdir()
+        assert box.submit(boxed_folders.where).result(WAIT_S) == "/"

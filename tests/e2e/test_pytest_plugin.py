@@ -103,6 +103,23 @@ async def test_coroutine():
     result.assert_outcomes(passed=4)
 
 
+def test_a_marked_test_stands_where_pytest_does_and_may_go_to_its_own_folder(run: Run) -> None:
+    result = run("""
+HERE = os.getcwd()
+
+@pytest.mark.sandboxed
+def test_boxed(tmp_path, monkeypatch):
+    assert os.getcwd() == HERE
+    assert open("test_it.py").readline().startswith("import")
+    monkeypatch.chdir(tmp_path)
+    open("made", "w").close()
+    assert [each.name for each in tmp_path.iterdir()] == os.listdir() == ["made"]
+    monkeypatch.undo()
+    assert os.getcwd() == HERE
+""")
+    result.assert_outcomes(passed=1)
+
+
 def test_a_failure_is_told_as_pytest_tells_it(run: Run) -> None:
     result = run("""
 def inner(value):

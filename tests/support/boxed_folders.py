@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -118,3 +119,80 @@ def swapped(read_only: str, own: str, times: int) -> dict[str, int]:
     for thread in threads:
         thread.join()
     return seen
+
+
+def where() -> str:
+    return os.getcwd()
+
+
+def in_folder(folder: str) -> list[Any]:
+    """`folder` is where the caller stood; it is granted."""
+    os.mkdir("sub")
+    write("sub/leaf", "leaf")
+    found: list[Any] = [os.getcwd() == folder, read("in.txt"), sorted(os.listdir("."))]
+    os.chdir("sub")
+    found += [os.getcwd() == f"{folder}/sub", read("leaf"), read("../in.txt"), os.path.abspath("leaf")[-8:]]
+    os.chdir(tempfile.gettempdir())
+    write("own", "own")
+    found += [read("own"), os.path.samefile(".", tempfile.gettempdir())]
+    os.chdir(folder)
+    shutil.rmtree("sub")
+    at = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    os.chdir("/")
+    os.fchdir(at)
+    return [*found, os.listdir(), _in_c("in.txt") == [os.path.basename(folder), "hello"]]
+
+
+def _in_c(name: str) -> list[str]:
+    """What a library in C sees: where it stands, and a file there."""
+    import ctypes
+
+    libc, buffer = ctypes.CDLL(None), ctypes.create_string_buffer(4096)
+    libc.getcwd.restype = ctypes.c_char_p
+    fd = libc.open(name.encode(), os.O_RDONLY)
+    return [os.path.basename(libc.getcwd(buffer, 4096)).decode(), os.read(fd, 100).decode()]
+
+
+def of_two_grants() -> dict[str, Any]:
+    """`in.txt` may be read, and `od` written to; the folder of both is not granted."""
+    return outcomes({
+        "where": lambda: os.path.basename(os.getcwd()),
+        "read": lambda: read("in.txt"),
+        "by dots": lambda: read("./od/../in.txt"),
+        "make": lambda: write("od/new", "new"),
+        "beside": lambda: read("secret"),
+        "list": lambda: os.listdir("."),
+        "make beside": lambda: write("new", "new"),
+        "change": lambda: write("in.txt", "new"),
+        "into": lambda: os.chdir("od"),
+        "there": lambda: sorted(os.listdir()),
+        "up": lambda: read("../secret"),
+        "up and in": lambda: read("../in.txt"),
+    })  # fmt: skip
+
+
+def out_by_standing(folder: str) -> dict[str, Any]:
+    """`folder`/shown is granted for reading, and `folder`/own for writing."""
+    os.chdir(f"{folder}/own")
+    os.symlink("../own/file", "inner")
+    file = os.open("file", os.O_RDONLY)
+    return outcomes({
+        "by a link": lambda: read("inner"),
+        "a link out": lambda: os.symlink("../out", "link"),
+        "by the host's link": lambda: read("away/file"),
+        "into the host's link": lambda: os.chdir("away"),
+        "up": lambda: read("../secret"),
+        "up twice": lambda: read("../../../../etc/passwd"),
+        "aside": lambda: read("../shown/in.txt"),
+        "write aside": lambda: write("../shown/in.txt", "x"),
+        "beside": lambda: os.chdir("../out"),
+        "a file": lambda: os.chdir("file"),
+        "by a file": lambda: os.fchdir(file),
+        "cwd link": lambda: read("/proc/self/cwd/file"),
+        "still": lambda: os.getcwd() == f"{folder}/own",
+        "above": lambda: os.chdir(".."),
+        "what is there": lambda: os.listdir("."),
+        "the secret there": lambda: read("secret"),
+        "back": lambda: read("own/file"),
+        "no root": lambda: os.chroot("own"),
+    })  # fmt: skip

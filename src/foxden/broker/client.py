@@ -69,6 +69,7 @@ class Client:
         self.tasks = Tasks()
         self.rules = Rules()
         self.view: View | None = None  # of a program: taken from the first thread that asks
+        self.folder = ""  # where it stands: see standing; empty: wherever the kernel says
         self.teller = Teller(sink)
         self.received = self.refused = 0  # notifications that Python took, calls that were refused
         self.stack_wait: StackWait | None = None

@@ -107,13 +107,16 @@ FORMS: dict[str, Form] = {
     "utimes": Form("utime", path=0, buffer=1),
     "futimesat": Form("utime", at=0, path=1, buffer=2),
     "utimensat": Form("utime", at=0, path=1, buffer=2, flags=3),
+    "chdir": Form("chdir", path=0),
+    "fchdir": Form("chdir", at=0, fixed=AT_EMPTY_PATH),
+    "getcwd": Form("getcwd", buffer=0, size=1),
     "connect": Form("connect", at=0, buffer=1, size=2),
     "memfd_create": Form("memfd", path=0, flags=1),
 }
 
 # What each operation needs of the path that it names, of both where it names two.  `open` and `access` by their flags.
 NEEDS: dict[str, int] = {
-    "stat": STAT, "statx": STAT, "statfs": STAT,
+    "stat": STAT, "statx": STAT, "statfs": STAT, "chdir": STAT, "getcwd": 0,
     "readlink": READ, "getxattr": READ, "listxattr": READ,
     "chmod": WRITE, "chown": WRITE, "truncate": WRITE, "utime": WRITE, "setxattr": WRITE, "removexattr": WRITE,
     "link": CHANGE, "symlink": CHANGE, "mkdir": CHANGE, "mknod": CHANGE, "rename": CHANGE, "unlink": CHANGE,

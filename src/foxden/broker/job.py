@@ -32,6 +32,8 @@ class Client(Protocol):
     listener: Listener
     tasks: Tasks
     rules: Rules
+    errnos: dict[int, int]
+    folder: str  # where it stands, if the broker keeps that
 
 
 class Job:
@@ -170,6 +172,8 @@ class Job:
     def _base(self, at: int) -> str:
         if at < 0 and at != AT_FDCWD:
             raise OSError(EBADF, "no such descriptor")
+        if at == AT_FDCWD and self.client.folder:
+            return self.client.folder
         try:
             path = self.view.base(self.who, self.note.tid, -1 if at == AT_FDCWD else at)
         except OSError as error:

@@ -19,7 +19,7 @@ from time import monotonic
 
 import msgspec
 
-from foxden.broker import changing, kernel, looking, memory, opening, quick
+from foxden.broker import changing, kernel, looking, memory, opening, quick, standing
 from foxden.broker.client import Client, Pending, StackWait
 from foxden.broker.forms import KNOWN_FLAGS, Request, decode, forms_of, signed_64
 from foxden.broker.job import EACCES, EINVAL, ENOENT, Gone, Job
@@ -50,6 +50,7 @@ OPERATIONS: dict[str, Operation] = {
     "rename": changing.rename, "unlink": changing.unlink, "chmod": changing.chmod, "chown": changing.chown,
     "truncate": changing.truncate, "utime": changing.utime, "setxattr": changing.setxattr,
     "removexattr": changing.removexattr, "memfd": memory.memfd,
+    "chdir": standing.chdir, "getcwd": standing.getcwd,
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from foxden.errors import FoxdenError, PolicyError
 from foxden.sandbox.customise import Wishes, customise
 from foxden.sandbox.grants import Grants
 from foxden.sandbox.grants_text import parsed_calls
-from foxden.sandbox.paths import AbsPath, Access, FileRule, PathRules
+from foxden.sandbox.paths import AbsPath, Access, FileRule, PathRules, longest
 from foxden.sandbox.policy import SETS, ResolvedPolicy
 from foxden.sandbox.policy_files import read_policy
 from foxden.sandbox.policy_text import parse_sets
@@ -263,3 +263,26 @@ def _is_covered(path: str, rules: Mapping[str, Access]) -> bool:
             return True
         above = os.path.dirname(above)
     return False
+
+
+def working_directory() -> str:
+    """The caller's, as a worker can be told; `/` where there is none."""
+    try:
+        found = os.getcwd()
+        found.encode()
+    except (OSError, UnicodeEncodeError):
+        return "/"
+    return found if found.startswith("/") else "/"
+
+
+def begins_in(policy: ResolvedPolicy, folder: str) -> str:
+    """The folder that functions begin in: the caller's where it, or something in it, is granted; else the root."""
+    if policy.level == 0:
+        return folder
+    rules = policy.files.by_path
+    below = folder.rstrip("/") + "/"
+    granted = longest(rules, folder) or Access.DENY
+    seen = not granted & Access.DENY or any(
+        path.startswith(below) and not access & Access.DENY for path, access in rules.items()
+    )
+    return folder if seen else "/"

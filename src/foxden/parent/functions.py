@@ -18,7 +18,13 @@ from foxden.ipc.value_encode import name_of
 from foxden.ipc.values import MAX_RESULT
 from foxden.parent import arguments
 from foxden.parent.calls import CallFuture, Sizes
-from foxden.parent.function_view import FunctionGrants, import_path, make_grants, readable_folders
+from foxden.parent.function_view import (
+    FunctionGrants,
+    import_path,
+    make_grants,
+    readable_folders,
+    working_directory,
+)
 from foxden.parent.importable import View
 from foxden.parent.utility import Settings
 from foxden.parent.workers import Pool
@@ -68,6 +74,7 @@ class Functions:
             grants=given,
             path=path,
             folders=folders,
+            begins_in=working_directory(),
             preload=_modules(preload),
             types=_types(returns),
             max_result=_size(max_result),

@@ -31,7 +31,7 @@ from foxden.ipc.values import ALIGNMENT
 from foxden.model.process_types import BY_NAME
 from foxden.parent.arguments import Packed
 from foxden.parent.broker import Brokers
-from foxden.parent.function_view import FunctionGrants, function_policy
+from foxden.parent.function_view import FunctionGrants, begins_in, function_policy
 from foxden.parent.hosts import ChildHost, ChildParent
 from foxden.parent.plans import Plans
 from foxden.parent.processes import ProcessManager
@@ -54,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True):
     grants: FunctionGrants
     path: tuple[str, ...]
     folders: tuple[str, ...]  # that they may read of it
+    begins_in: str = "/"  # a folder of the caller's
     preload: tuple[str, ...] = ()
     types: Mapping[str, type] = msgspec.field(default_factory=dict)  # that results may hold, by name
     max_result: int = 0
@@ -116,6 +117,7 @@ class Starter:
             max_result=settings.max_result,
             initializer=make_payload(LargePayload, settings.initializer) if settings.initializer else None,
             accepted=tuple(layer.value for layer in self._processes.accepted),
+            folder=begins_in(self._policy, settings.begins_in),
         )
 
     async def _initialised(self, host: ChildHost, message: PUtility.Init, answer: asyncio.Future[Any]) -> None:

@@ -56,6 +56,7 @@ class PUtility(PChildProcess, number=16, ends=("default", "utility")):
         max_result: Size  # bytes
         initializer: LargePayload | None = None  # pickle of (function, arguments)
         accepted: Annotated[tuple[Name, ...], Meta(max_length=16)] = ()  # layers that may be missing
+        folder: FolderName = "/"  # that functions begin in
 
         class Returns(Reply):
             problem: LongText = ""  # empty: it is ready

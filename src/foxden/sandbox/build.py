@@ -85,7 +85,7 @@ def _quiet(table: VerdictTable) -> VerdictTable:
     """The table where nobody listens."""
     numbers = {NUMBERS[table.arch][name] for name in _NEVER_TRAPPED if name in NUMBERS[table.arch]}
     entries = {number: _plain(entry) if number in numbers else entry for number, entry in table.entries.items()}
-    return _with_fstat(msgspec.structs.replace(table, entries=entries))
+    return _with_fstat(_with_getcwd(msgspec.structs.replace(table, entries=entries)))
 
 
 def _plain(entry: Entry) -> Entry:
@@ -95,6 +95,16 @@ def _plain(entry: Entry) -> Entry:
 
 def _errno(verdict: Verdict) -> Verdict:
     return Verdict(Action.ERRNO, verdict.errno) if verdict.action is Action.NOTIFY else verdict
+
+
+def _with_getcwd(table: VerdictTable) -> VerdictTable:
+    """Where nobody answers, getcwd is the kernel's again: os.path.abspath asks it, and nothing else was entered."""
+    number = NUMBERS[table.arch]["getcwd"]
+    entry = table.entries[number]
+    if entry.otherwise.action is not Action.NOTIFY:
+        return table
+    answered = msgspec.structs.replace(entry, otherwise=Verdict(Action.ALLOW))
+    return msgspec.structs.replace(table, entries={**table.entries, number: answered})
 
 
 def _with_fstat(table: VerdictTable) -> VerdictTable:

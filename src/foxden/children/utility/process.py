@@ -7,6 +7,7 @@ Source: protocols/utility.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import os
@@ -44,6 +45,7 @@ class UtilityChild(ChildActor, protocol=PUtility, side=Side.CHILD):
         sys.path[:] = message.path
         os.environ.update(message.environment)
         time.tzset()  # one of them may be TZ
+        _begin_in(message.folder, told=Layer.SECCOMP in self.process.enforcement.missing())
         try:
             for name in message.preload:
                 importlib.import_module(name)
@@ -68,6 +70,13 @@ class TasksChild(Actor, protocol=PTasks, side=Side.CHILD):
 
     def recv_run(self, message: PTasks.Run) -> None:
         self.send(self._calls.perform(message))
+
+
+def _begin_in(folder: str, *, told: bool) -> None:
+    """`told`: no broker hears of it, so it would be refused, and told of as what the function did."""
+    if folder != "/" and not told:
+        with contextlib.suppress(OSError):  # it may be gone by now
+            os.chdir(folder)
 
 
 def _keep_large_blocks() -> None:
