@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from tests.support import boxed_folders, users
+from tests.support import den as dens
 from tests.support.users import needs_root, needs_uidmap
 
 from foxden import Den, SandboxExecutor
@@ -134,3 +135,16 @@ def test_a_folder_that_is_gone_when_a_worker_starts_costs_nothing(
         monkeypatch.chdir(tmp_path)
         gone.rmdir()
         assert box.submit(boxed_folders.where).result(WAIT_S) == "/"
+
+
+@pytest.mark.parametrize("tier", ["no-seccomp", "listener-taken"])
+def test_without_a_broker_functions_stay_at_the_root_and_nothing_is_told_of_it(
+    tier: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    layers = ("namespaces", "root", "network", "limits", "seccomp")
+    with dens.make_den({"FOXDEN_TEST_EMULATE": tier}, allow_partial=layers) as den:
+        with SandboxExecutor(1, den=den, read=["."], initializer=os.getcwd) as box:
+            found = box.submit(lambda: __import__("os").path.abspath("x")).result(WAIT_S)
+        told = {each.syscall for each in den.violations()}
+        assert (found, told & {"chdir", "getcwd"}) == ("/x", set())

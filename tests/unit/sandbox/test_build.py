@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from tests.support import bpf_interpreter
 from tests.unit.sandbox.support import NAMES, highest, resolved, texts
 
 from foxden.errors import PolicyError
 from foxden.sandbox import policy
+from foxden.sandbox.bpf import RET_ALLOW, RET_USER_NOTIF
 from foxden.sandbox.build import build_plan
-from foxden.sandbox.constants import ARCHES
+from foxden.sandbox.constants import ARCHES, AUDIT_ARCH
 from foxden.sandbox.plan import Bind, LandlockRule, Limit, SandboxPlan
+from foxden.sandbox.syscall_numbers import NUMBERS
 
 READ = 0b1100  # LANDLOCK_ACCESS_FS_READ_FILE, READ_DIR
 
@@ -128,3 +131,11 @@ def test_deny_rule_beside_a_granted_tree_is_none_of_it() -> None:
 def test_whole_host_cannot_be_mounted_into_an_empty_root() -> None:
     with pytest.raises(PolicyError, match="expected root = 'host' where all of '/' is granted by the kernel"):
         plan_of(EMPTY + '[files]\n"/" = "r"')
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_a_function_asks_the_broker_where_it_stands_and_the_kernel_where_there_is_none(arch: str) -> None:
+    got = build_plan(resolved("utility", highest("utility")), arch=arch, listener=True)
+    call = (NUMBERS[arch]["getcwd"], (0,) * 6, AUDIT_ARCH[arch])
+    found = [bpf_interpreter.run(bpf_interpreter.decode(each), *call) for each in (got.filter, got.quiet_filter)]
+    assert found == [RET_USER_NOTIF, RET_ALLOW]
