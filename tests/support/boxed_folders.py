@@ -132,10 +132,11 @@ def in_folder(folder: str) -> list[Any]:
     found: list[Any] = [os.getcwd() == folder, read("in.txt"), sorted(os.listdir("."))]
     os.chdir("sub")
     found += [os.getcwd() == f"{folder}/sub", read("leaf"), read("../in.txt"), os.path.abspath("leaf")[-8:]]
-    os.chdir(tempfile.gettempdir())
-    write("own", "own")
-    found += [read("own"), os.path.samefile(".", tempfile.gettempdir())]
-    os.chdir(folder)
+    with tempfile.TemporaryDirectory() as own:  # below the worker's own folder
+        os.chdir(own)
+        write("own", "own")
+        found += [read("own"), os.path.samefile(".", own)]
+        os.chdir(folder)
     shutil.rmtree("sub")
     at = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
     os.chdir("/")
