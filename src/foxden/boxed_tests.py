@@ -26,7 +26,7 @@ from foxden.model.records import Violation
 from foxden.parent.arguments import pack_whole
 from foxden.parent.calls import CallFuture
 from foxden.parent.den import Den
-from foxden.parent.function_view import import_path, readable_folders
+from foxden.parent.import_folders import import_path, readable_folders
 from foxden.parent.importable import View
 from foxden.pytest_plugin import MARKER, Told, told_key
 from foxden.sandbox.syscalls import policy_error

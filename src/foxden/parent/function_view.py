@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -172,43 +171,6 @@ def _memory(given: int | str | None) -> int | None:
     if size < _LEAST_MEMORY:
         raise FoxdenError(f"memory: expected at least {_LEAST_MEMORY >> 20} MiB, got {size} bytes")
     return size
-
-
-def import_path() -> tuple[str, ...]:
-    """The caller's sys.path as folders and archives, with those that editable installs put beside it."""
-    found = [os.path.abspath(entry) for entry in (*sys.path, *_editable_folders())]
-    return tuple(dict.fromkeys(found))
-
-
-def _editable_folders() -> Iterable[str]:
-    """Setuptools' editable installs map package names to folders in a module of their own."""
-    for name, module in list(sys.modules.items()):
-        mapping = getattr(module, "MAPPING", None)
-        if name.startswith("__editable__") and isinstance(mapping, dict):
-            yield from (os.path.dirname(str(folder)) for folder in mapping.values())
-
-
-def readable_folders(path: Sequence[str]) -> tuple[str, ...]:
-    """Of the import path, what workers may read: everything but folders that hold more than code."""
-    import sysconfig
-
-    libraries = [sysconfig.get_config_var("LIBDIR"), *filter(None, [_shared_library_folder()])]
-    wanted = [entry for entry in (*path, *libraries) if isinstance(entry, str) and os.path.exists(entry)]
-    return tuple(entry for entry in dict.fromkeys(wanted) if not _is_too_wide(entry))
-
-
-def _shared_library_folder() -> str | None:
-    folder = os.path.join(sys.base_prefix, "lib")
-    return folder if os.path.isdir(folder) else None
-
-
-def _is_too_wide(folder: str) -> bool:
-    """The home folder, what lies above it, and /tmp: a script that lies there grants none of it."""
-    import tempfile
-
-    home = os.path.realpath(os.path.expanduser("~"))
-    real = os.path.realpath(folder)
-    return real in ("/", os.path.realpath(tempfile.gettempdir())) or f"{home}/".startswith(f"{real}/")
 
 
 def function_policy(resolved: ResolvedPolicy, grants: FunctionGrants, folders: Sequence[str]) -> ResolvedPolicy:

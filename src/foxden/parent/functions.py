@@ -18,13 +18,8 @@ from foxden.ipc.value_encode import name_of
 from foxden.ipc.values import MAX_RESULT
 from foxden.parent import arguments
 from foxden.parent.calls import CallFuture, Sizes
-from foxden.parent.function_view import (
-    FunctionGrants,
-    import_path,
-    make_grants,
-    readable_folders,
-    working_directory,
-)
+from foxden.parent.function_view import FunctionGrants, make_grants, working_directory
+from foxden.parent.import_folders import import_path, readable_folders
 from foxden.parent.importable import View
 from foxden.parent.utility import Settings
 from foxden.parent.workers import Pool

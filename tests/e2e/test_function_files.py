@@ -1,0 +1,71 @@
+"""What of the file system a function finds in its box: the caller's code, and what lies on the way there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+WAIT_S = 60
+
+
+def caller(
+    text: str, *, cwd: Path | str, script: Path | None = None, environment: Mapping[str, str] | None = None
+) -> str:
+    """What a caller's own program prints: a script, or words of `python -c`."""
+    words = [sys.executable, "-c", text] if script is None else [sys.executable, str(script)]
+    if script is not None:
+        script.write_text(text)
+    path = os.pathsep.join(entry for entry in sys.path if entry.endswith(("src", "site-packages")))
+    done = subprocess.run(
+        words, cwd=cwd, env={**os.environ, "PYTHONPATH": path, **(environment or {})}, capture_output=True, text=True,
+        timeout=WAIT_S, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+READ = """
+import foxden
+try:
+    print(foxden.untrusted(lambda: open({path!r}).read()))
+except PermissionError:
+    print("refused")
+"""
+
+
+@pytest.fixture
+def lone() -> Iterator[Path]:
+    """A folder that lies directly in /tmp."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+# --- folders that are too wide ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("environment", [{}, {"HOME": "/srv/app"}, {"TMPDIR": "{elsewhere}"}])
+def test_a_script_in_tmp_grants_none_of_tmp(lone: Path, tmp_path: Path, environment: dict[str, str]) -> None:
+    (lone / "mine").write_text("mine")
+    given = {name: value.format(elsewhere=tmp_path) for name, value in environment.items()}
+    with tempfile.NamedTemporaryFile(dir="/tmp", suffix=".py") as script:
+        assert caller(READ.format(path=str(lone / "mine")), cwd="/", script=Path(script.name), environment=given) == (
+            "refused"
+        )
+
+
+def test_a_shell_in_a_folder_of_the_system_grants_none_of_it() -> None:
+    assert caller(READ.format(path="/etc/passwd"), cwd="/etc") == "refused"
+
+
+def test_a_folder_of_ones_own_is_shown(lone: Path) -> None:
+    """The control of the two above."""
+    (lone / "mine").write_text("mine")
+    assert caller(READ.format(path=str(lone / "mine")), cwd="/", script=lone / "main.py") == "mine"
+    assert caller(READ.format(path=str(lone / "mine")), cwd=lone) == "mine"

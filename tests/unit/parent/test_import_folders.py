@@ -1,0 +1,100 @@
+"""Which folders of sys.path hold more than code."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from foxden.parent import import_folders
+from foxden.parent.import_folders import import_path, is_too_wide, readable_folders
+
+
+@pytest.fixture
+def homes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A machine with a user whose home is <folder>/users/me, and one without a home."""
+    home = tmp_path / "users/me"
+    (home / "proj").mkdir(parents=True)
+    passwd = tmp_path / "passwd"
+    passwd.write_text(f"me:x:4711:4711:Me:{home}/:/bin/sh\nnobody:x:4712:4712::/:/bin/false\nbroken line\n")
+    monkeypatch.setattr(import_folders, "_USERS", str(passwd))
+    import_folders._homes.cache_clear()
+    yield tmp_path
+    import_folders._homes.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "folder", ["/", "/tmp", "/var/tmp", "/etc", "/usr", "/usr/local", "/var", "/opt", "/home", "/root", "/etc/ssl"]
+)
+@pytest.mark.parametrize("variables", [{}, {"HOME": "/srv/app", "TMPDIR": "/elsewhere"}])
+def test_the_systems_own_folders_are_too_wide_whatever_variables_say(
+    folder: str, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(tempfile, "tempdir", variables.get("TMPDIR"))
+    assert is_too_wide(folder)
+
+
+def test_every_home_and_what_lies_above_it_is_too_wide(homes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/srv/app")
+    assert is_too_wide(str(homes / "users/me"))
+    assert is_too_wide(str(homes / "users"))
+    assert not is_too_wide(str(homes / "users/me/proj"))
+
+
+def test_the_home_of_who_owns_a_folder_counts_though_no_file_names_it(
+    homes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user whom only a directory service knows, and whose home is a link."""
+    real, link = homes / "disk/ada", homes / "net-ada"
+    (real / "proj").mkdir(parents=True)
+    link.symlink_to(real)
+    ada = pwd.struct_passwd(("ada", "x", os.getuid(), 100, "Ada", str(link), "/bin/sh"))
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: ada)
+    import_folders._homes_of.cache_clear()
+    try:
+        assert is_too_wide(str(real))
+        assert is_too_wide(str(homes / "disk"))
+        assert not is_too_wide(str(real / "proj"))
+    finally:
+        import_folders._homes_of.cache_clear()
+
+
+def test_what_everybody_may_write_to_is_too_wide(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    assert not is_too_wide(str(shared))
+    shared.chmod(0o1777)
+    assert is_too_wide(str(shared))
+
+
+def test_home_and_tmpdir_make_folders_too_wide_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, temporary = tmp_path / "h/me", tmp_path / "t"
+    for folder in (home, temporary):
+        folder.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    assert [is_too_wide(str(folder)) for folder in (home, home.parent, temporary)] == [True] * 3
+
+
+def test_real_code_folders_are_shown(tmp_path: Path) -> None:
+    stdlib = os.path.dirname(os.__file__)
+    packages = os.path.dirname(os.path.dirname(pytest.__file__))
+    assert readable_folders((stdlib, packages, str(tmp_path)))[:3] == (stdlib, packages, str(tmp_path))
+
+
+def test_the_working_directory_of_a_shell_is_judged_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [""])
+    monkeypatch.chdir("/etc")
+    assert import_path()[0] == "/etc"
+    assert "/etc" not in readable_folders(import_path())
+    monkeypatch.chdir(tmp_path)
+    assert str(tmp_path) in readable_folders(import_path())
