@@ -69,3 +69,35 @@ def test_a_folder_of_ones_own_is_shown(lone: Path) -> None:
     (lone / "mine").write_text("mine")
     assert caller(READ.format(path=str(lone / "mine")), cwd="/", script=lone / "main.py") == "mine"
     assert caller(READ.format(path=str(lone / "mine")), cwd=lone) == "mine"
+
+
+# --- secrets beside the caller's code ---------------------------------------------------------------------------
+
+SECRETS = {".env": "TOKEN=1", ".git/config": "url=https://token@host", "tls/a.key": "key"}
+TRY = """
+import foxden, sys
+from pathlib import Path
+def told(path):
+    try:
+        return Path(path).read_text()
+    except PermissionError:
+        return "refused"
+def lazily():
+    import secrets_of_app, certifi_of_app
+    return secrets_of_app.NAME, Path(certifi_of_app.__file__).with_name("cacert.pem").read_text()
+if __name__ == "__main__":
+    folder = Path(sys.path[0])
+    with foxden.SandboxExecutor(1) as pool, foxden.SandboxExecutor(1, read=[folder / ".env"]) as granted:
+        print([pool.submit(told, folder / name).result() for name in %r])
+        print(pool.submit(told, folder / "data.txt").result(), *pool.submit(lazily).result())
+        print(granted.submit(told, folder / ".env").result(), granted.submit(told, folder / ".git/config").result())
+"""
+
+
+def test_secrets_beside_a_script_are_kept_back_and_code_is_not(lone: Path) -> None:
+    package = {"certifi_of_app/__init__.py": "", "certifi_of_app/cacert.pem": "certs"}
+    for name, text in {**SECRETS, **package, "secrets_of_app.py": "NAME = 'code'", "data.txt": "data"}.items():
+        (lone / name).parent.mkdir(exist_ok=True)
+        (lone / name).write_text(text)
+    said = caller(TRY % list(SECRETS), cwd="/", script=lone / "main.py").splitlines()
+    assert said == ["['refused', 'refused', 'refused']", "data code certs", "TOKEN=1 refused"]

@@ -28,6 +28,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\Z", re.IGNORECASE)
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _LEAST_MEMORY = 32 << 20  # bytes: an interpreter with nothing to do takes about half of it
 _MAX_RULES = 250
+_MAX_KEPT_BACK = 512
 
 
 class FunctionGrants(msgspec.Struct, frozen=True):
@@ -173,8 +174,10 @@ def _memory(given: int | str | None) -> int | None:
     return size
 
 
-def function_policy(resolved: ResolvedPolicy, grants: FunctionGrants, folders: Sequence[str]) -> ResolvedPolicy:
-    """The policy with the caller's packages and grants in it."""
+def function_policy(
+    resolved: ResolvedPolicy, grants: FunctionGrants, folders: Sequence[str], kept_back: Sequence[str] = ()
+) -> ResolvedPolicy:
+    """The policy with the caller's packages and grants in it, without the secrets that lie beside the packages."""
     if resolved.level == 0 or grants.level == 0:
         return ResolvedPolicy(resolved.name, 0)
     read = Access.READ | Access.STAT
@@ -186,15 +189,32 @@ def function_policy(resolved: ResolvedPolicy, grants: FunctionGrants, folders: S
     for path, access in grants.policy.files:
         together = rules.get(path, Access.NONE) | access | Access.STAT
         rules[path] = Access.DENY if access & Access.DENY else together
+    denied = _denied(kept_back, grants)
+    rules |= dict.fromkeys(denied, Access.DENY)
     kept = [FileRule(AbsPath.parse(path), access) for path, access in rules.items() if not _is_covered(path, rules)]
-    if len(kept) > _MAX_RULES:
-        raise PolicyError(f"expected at most {_MAX_RULES} readable folders, got {len(kept)}", hint="shorten sys.path")
+    given = len(kept) - len(denied)
+    if given > _MAX_RULES:
+        raise PolicyError(f"expected at most {_MAX_RULES} readable folders, got {given}", hint="shorten sys.path")
     limits = {**resolved.limits, **_limits(grants)}
     with_files = msgspec.structs.replace(resolved, files=PathRules.of(kept), limits=limits)
     if not grants.policy.syscalls:
         return with_files
     wishes = Wishes(granted=parsed_calls(grants.policy))
     return customise(with_files, wishes, parse_sets(SETS, read_policy(SETS)))
+
+
+def _denied(kept_back: Sequence[str], grants: FunctionGrants) -> list[str]:
+    """What is kept back of the caller's folders, but for what the caller grants in so many words."""
+    given = [path for path, access in grants.policy.files if access & (Access.READ | Access.WRITE)]
+    granted = [*grants.read, *grants.write, *given]
+    trees = tuple({f"{os.path.realpath(path)}/" for path in granted})
+    denied = [path for path in kept_back if not f"{path}/".startswith(trees)]
+    if len(denied) > _MAX_KEPT_BACK:
+        raise PolicyError(
+            f"expected at most {_MAX_KEPT_BACK} secrets in the folders of sys.path, got {len(denied)}: {denied[0]} …",
+            hint="move them elsewhere; or read=[…] of their folder, if functions may have them",
+        )
+    return denied
 
 
 def _limits(grants: FunctionGrants) -> dict[str, int]:

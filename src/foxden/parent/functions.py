@@ -19,7 +19,7 @@ from foxden.ipc.values import MAX_RESULT
 from foxden.parent import arguments
 from foxden.parent.calls import CallFuture, Sizes
 from foxden.parent.function_view import FunctionGrants, make_grants, working_directory
-from foxden.parent.import_folders import import_path, readable_folders
+from foxden.parent.import_folders import import_path, kept_back, readable_folders
 from foxden.parent.importable import View
 from foxden.parent.utility import Settings
 from foxden.parent.workers import Pool
@@ -70,6 +70,7 @@ class Functions:
             path=path,
             folders=folders,
             begins_in=working_directory(),
+            kept_back=kept_back([folder for folder in folders if folder in path]),
             preload=_modules(preload),
             types=_types(returns),
             max_result=_size(max_result),

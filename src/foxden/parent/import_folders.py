@@ -2,7 +2,7 @@
 
 Runs in: parent, on the caller's thread.  Trusts: the caller's sys.path; the passwd database; never $HOME or $TMPDIR
 to say that a folder is harmless.
-Flow: sys.path, editable installs → import_path → readable_folders → function_view's rules.
+Flow: sys.path, editable installs → import_path → readable_folders, kept_back → function_view's rules.
 Source: site, sys.path[0]; setuptools' editable installs; hier(7).
 """
 
@@ -12,7 +12,9 @@ import functools
 import os
 import stat
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+
+from foxden.sandbox.sensitive import ALWAYS_KEPT_BACK, is_kept_back, secret_reason
 
 # Folders of the system, which a script or a shell may happen to be in.  What lies in them may be somebody's code.
 _SYSTEM = frozenset({
@@ -25,6 +27,9 @@ _NO_CODE = ("/boot/", "/etc/", "/proc/", "/sys/")  # nothing inside, either: pas
 _HOMES = ("/home", "/Users", "/run/user")  # each folder in them is somebody's, whether a database says so or not
 _USERS = "/etc/passwd"
 _USERS_MAX = 1 << 20  # bytes
+_PACKAGES = ("site-packages", "dist-packages", "lib-dynload")  # what is installed brings no secrets of its user's
+_LOOKED_AT = 4096  # entries of one folder and those in it
+_PEM_MAX = 1 << 20  # bytes
 _SHARED = stat.S_ISVTX | stat.S_IWOTH  # as /tmp has, wherever it is
 
 
@@ -63,6 +68,8 @@ def is_too_wide(folder: str) -> bool:
 
     real = os.path.realpath(folder)
     if real in _SYSTEM or os.path.dirname(real) in _HOMES or f"{real}/".startswith(_NO_CODE):
+        return True
+    if is_kept_back(os.path.basename(real), is_folder=True) or secret_reason(f"{real}/code"):
         return True
     try:
         status = os.stat(real)
@@ -103,3 +110,48 @@ def _homes_of(uid: int) -> tuple[str, ...]:
 def _absolute(homes: Iterable[str]) -> tuple[str, ...]:
     """Users without a home have "/", or nothing."""
     return tuple({os.path.normpath(home) for home in homes if home.startswith("/") and home.strip("/")})
+
+
+def kept_back(folders: Sequence[str]) -> tuple[str, ...]:
+    """Secrets that lie in the caller's own folders, and in the folders there: rules have no patterns, so what is
+    there now is looked up, by name, and not further down than code at its usual place needs.  See sandbox/sensitive."""
+    stdlib = os.path.dirname(os.__file__)
+    found: dict[str, None] = {}
+    for folder in folders:
+        real = os.path.realpath(folder)
+        if real != stdlib and os.path.basename(real) not in _PACKAGES and os.path.isdir(real):
+            found.update(dict.fromkeys(os.path.join(real, name) for name in ALWAYS_KEPT_BACK))
+            found.update(dict.fromkeys(_secrets_in(real)))
+    return tuple(found)
+
+
+def _secrets_in(folder: str) -> Iterator[str]:
+    pending, looked_at = [(folder, 1)], 0
+    while pending:
+        here, depth = pending.pop(0)
+        try:
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    looked_at += 1
+                    if looked_at > _LOOKED_AT:
+                        return
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                    if is_kept_back(entry.name, is_folder=is_folder) or _is_private_key(entry):
+                        yield entry.path
+                    elif is_folder and depth == 1 and entry.name not in _PACKAGES:
+                        pending.append((entry.path, 2))
+        except OSError:
+            continue  # no worker reads it, either
+
+
+def _is_private_key(entry: os.DirEntry[str]) -> bool:
+    """Of a .pem only its text says so: most are certificates, which clients need."""
+    if not entry.name.lower().endswith(".pem"):
+        return False
+    try:
+        if not entry.is_file():
+            return False
+        with open(entry.path, "rb") as file:
+            return b"PRIVATE KEY-----" in file.read(_PEM_MAX)
+    except OSError:
+        return False

@@ -55,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True):
     path: tuple[str, ...]
     folders: tuple[str, ...]  # that they may read of it
     begins_in: str = "/"  # a folder of the caller's
+    kept_back: tuple[str, ...] = ()  # secrets in those
     preload: tuple[str, ...] = ()
     types: Mapping[str, type] = msgspec.field(default_factory=dict)  # that results may hold, by name
     max_result: int = 0
@@ -68,7 +69,9 @@ class Starter:
     def __init__(self, processes: ProcessManager, plans: Plans, brokers: Brokers, settings: Settings) -> None:
         """Raises PolicyError."""
         self._processes, self._plans, self._brokers, self._settings = processes, plans, brokers, settings
-        self._policy = function_policy(plans.resolved(_ROW, None), settings.grants, settings.folders)
+        self._policy = function_policy(
+            plans.resolved(_ROW, None), settings.grants, settings.folders, settings.kept_back
+        )
         self._plan = plans.finish(build_plan(self._policy, arch=platform.machine(), listener=True))
 
     @property

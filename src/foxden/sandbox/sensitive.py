@@ -1,7 +1,7 @@
 """Files that hold secrets, by their names: never learnt, and granted only by someone who was warned.
 
 Runs in: command, parent and tools; pure.  Trusts: nothing; a name is a guess, and errs on the side of warning.
-Flow: path → secret_reason → hints, `learn`.
+Flow: path → secret_reason → hints, `learn`; name → is_kept_back → what workers may not read beside the caller's code.
 Source: what credential stealers in package registries read (facts on supply chain attacks); gitleaks' and
 detect-secrets' file lists.
 """
@@ -63,6 +63,28 @@ _NAMES: dict[str, str] = {
     "key4.db": "the key of a browser's passwords",
     "wallet.dat": "a wallet",
 }
+
+# What lies beside code and is a secret whatever it is called for: no worker reads it because the code is readable.
+# Fewer than above: Python modules are called secrets and credentials, and packages come with certificates.
+ALWAYS_KEPT_BACK = (".env", ".git")  # whether they are there or not: they may come while workers run
+_KEPT_BACK = frozenset({
+    *ALWAYS_KEPT_BACK, ".aws", ".azure", ".docker", ".envrc", ".git-credentials", ".gnupg", ".hg", ".htpasswd", ".kube",
+    ".my.cnf", ".netrc", ".npmrc", ".password-store", ".pgpass", ".pypirc", ".ssh", "_netrc",
+})  # fmt: skip
+_KEPT_BACK_FILES = (
+    ".env.*", ".*_history", "*.key", "*.p12", "*.pfx", "*.jks", "*.kdbx", "id_rsa*", "id_dsa*", "id_ecdsa*",
+    "id_ed25519*", "cookies.sqlite", "logins.json", "key4.db", "wallet.dat",
+    *(f"{name}.{kind}" for name in ("credentials", "secrets") for kind in ("json", "toml", "yaml", "yml", "ini")),
+)  # fmt: skip
+_CODE = (".py", ".pyi", ".pyc", ".pyx", ".so", ".pub")  # and public keys
+
+
+def is_kept_back(name: str, *, is_folder: bool) -> bool:
+    """Is a file or folder of this name, beside code, a secret by its nature?"""
+    name = name.lower()
+    if name in _KEPT_BACK:
+        return True
+    return not is_folder and not name.endswith(_CODE) and any(fnmatchcase(name, each) for each in _KEPT_BACK_FILES)
 
 
 def secret_reason(path: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from foxden.parent import import_folders
-from foxden.parent.import_folders import import_path, is_too_wide, readable_folders
+from foxden.parent.import_folders import import_path, is_too_wide, kept_back, readable_folders
 
 
 @pytest.fixture
@@ -74,6 +74,16 @@ def test_what_everybody_may_write_to_is_too_wide(tmp_path: Path) -> None:
     assert is_too_wide(str(shared))
 
 
+def test_a_folder_that_is_a_secret_is_no_code_folder(tmp_path: Path) -> None:
+    """A shell in ~/.ssh; a virtual environment may be called .env."""
+    for name in (".ssh", ".ssh/old", ".env", ".env/lib/site-packages", "secrets"):
+        (tmp_path / name).mkdir(parents=True)
+    found = {name: is_too_wide(str(tmp_path / name)) for name in (".ssh", ".ssh/old", ".env")}
+    assert found == {".ssh": True, ".ssh/old": True, ".env": True}
+    assert not is_too_wide(str(tmp_path / ".env/lib/site-packages"))
+    assert not is_too_wide(str(tmp_path / "secrets"))
+
+
 def test_home_and_tmpdir_make_folders_too_wide_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home, temporary = tmp_path / "h/me", tmp_path / "t"
     for folder in (home, temporary):
@@ -98,3 +108,39 @@ def test_the_working_directory_of_a_shell_is_judged_like_any_other(
     assert "/etc" not in readable_folders(import_path())
     monkeypatch.chdir(tmp_path)
     assert str(tmp_path) in readable_folders(import_path())
+
+
+# --- secrets beside code ----------------------------------------------------------------------------------------
+
+KEY = "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n"
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+
+
+def project(root: Path, *, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+def test_secrets_are_kept_back_in_a_folder_and_in_those_in_it(tmp_path: Path) -> None:
+    secrets = [".env", ".env.local", ".git/config", ".npmrc", "id_rsa", "tls/server.key", "tls/server.pem", "app/.env"]
+    code = ["main.py", "secrets.py", "app/credentials.py", "certifi/cacert.pem", "app/keys.json", ".gitignore"]
+    files = {name: KEY if name.endswith("server.pem") else CERTIFICATE for name in (*secrets, *code)}
+    found = kept_back([str(project(tmp_path, files=files))])
+    assert {name.replace("/config", "") for name in secrets} == {os.path.relpath(path, tmp_path) for path in found}
+
+
+def test_env_and_git_are_kept_back_before_they_are_there(tmp_path: Path) -> None:
+    assert kept_back([str(tmp_path)]) == (f"{tmp_path}/.env", f"{tmp_path}/.git")
+
+
+def test_what_is_installed_is_not_looked_through(tmp_path: Path) -> None:
+    folder = project(tmp_path / "site-packages", files={"x.key": KEY})
+    assert kept_back([str(folder), os.path.dirname(os.__file__)]) == ()
+
+
+def test_looking_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project(tmp_path, files={f"{number}.key": KEY for number in range(20)})
+    monkeypatch.setattr(import_folders, "_LOOKED_AT", 5)
+    assert len(kept_back([str(tmp_path)])) == 2 + 5
