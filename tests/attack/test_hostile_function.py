@@ -233,3 +233,59 @@ def test_what_is_unpickled_runs_in_the_worker_and_never_here(
     with pytest.raises(foxden.ResultNotData):
         run(pool, lambda: boxed.RunsWhenLoaded(str(target)))
     assert not target.exists()
+
+
+# --- beside what is granted -------------------------------------------------------------------------------------
+
+
+def _reach(granted: str, beside: str, folder: str) -> dict[str, str]:
+    """Each way from a granted folder to what lies beside it: what it gave, or its error."""
+    import contextlib
+    import os
+
+    fd = os.open(granted, os.O_RDONLY | os.O_DIRECTORY)
+    name = os.path.basename(beside)
+    with contextlib.suppress(OSError):
+        os.chdir(granted)
+    acts = {
+        "stat": lambda: os.stat(beside),
+        "lstat": lambda: os.lstat(beside),
+        "stat by ..": lambda: os.stat(f"{granted}/../{name}"),
+        "stat by descriptor": lambda: os.stat(f"../{name}", dir_fd=fd),
+        "access": lambda: os.access(beside, os.F_OK) or os.stat(beside),
+        "readlink": lambda: os.readlink(beside),
+        "xattr": lambda: os.getxattr(folder, "user.x"),
+        "list": lambda: os.listdir(folder),
+        "list by descriptor": lambda: os.open("..", os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd),
+        "path only": lambda: os.open(folder, os.O_PATH | os.O_DIRECTORY),
+        "read": lambda: os.open(beside, os.O_RDONLY),
+        "read by ..": lambda: os.open(f"../{name}", os.O_RDONLY, dir_fd=fd),
+        "make": lambda: os.mkdir(f"{folder}/new"),
+        "move": lambda: os.rename(granted, f"{folder}/moved"),
+        "chdir": lambda: os.chdir(folder),
+    }
+    found = {}
+    for act, do in acts.items():
+        try:
+            found[act] = f"could: {do()!r}"
+        except OSError as error:
+            found[act] = type(error).__name__
+    found["above"] = str(os.path.isdir(folder))
+    found["granted"] = str(os.listdir(granted))
+    return found
+
+
+def test_looking_at_the_way_to_what_is_granted_shows_nothing_beside_it(den: Den, tmp_path: pathlib.Path) -> None:
+    granted, beside = tmp_path / "granted", tmp_path / "secret"
+    granted.mkdir()
+    (granted / "file").write_text("given")
+    beside.write_text("secret")
+    with SandboxExecutor(1, den=den, read=[granted]) as pool:
+        found = run(pool, _reach, str(granted), str(beside), str(tmp_path))
+        missing = run(pool, _reach, str(granted), str(tmp_path / "none"), str(tmp_path))
+    assert (found.pop("above"), found.pop("granted")) == ("True", "['file']"), "the control"
+    assert set(found.values()) <= {"PermissionError", "FileNotFoundError"}, found
+    del missing["above"], missing["granted"]
+    assert found == missing, "and nothing tells whether it is there"
+    assert not (tmp_path / "new").exists()
+    assert beside.read_text() == "secret"

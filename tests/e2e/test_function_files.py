@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from foxden import Den, RemoteError, SandboxExecutor
 
 WAIT_S = 60
 
@@ -101,3 +105,69 @@ def test_secrets_beside_a_script_are_kept_back_and_code_is_not(lone: Path) -> No
         (lone / name).write_text(text)
     said = caller(TRY % list(SECRETS), cwd="/", script=lone / "main.py").splitlines()
     assert said == ["['refused', 'refused', 'refused']", "data code certs", "TOKEN=1 refused"]
+
+
+# --- the way there ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def den() -> Iterator[Den]:
+    with Den(warm=("utility",)) as den:
+        assert run(den, os.path.exists, os.__file__), "the broker is there, too"
+        yield den
+
+
+def run(den: Den, function: Any, *args: Any, **options: Any) -> Any:
+    with SandboxExecutor(1, den=den, **options) as pool:
+        return pool.submit(function, *args).result(WAIT_S)
+
+
+def counted(path: str) -> int:
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("create table if not exists t (x)")
+        connection.execute("insert into t values (1)")
+    (count,) = connection.execute("select count(*) from t").fetchone()
+    connection.close()
+    return int(count)
+
+
+def test_sqlite_works_in_a_folder_that_may_be_written_and_in_the_workers_own(den: Den, tmp_path: Path) -> None:
+    assert run(den, counted, str(tmp_path / "new.db"), write=[tmp_path]) == 1
+    assert counted(str(tmp_path / "new.db")) == 2, "it is a real one"
+
+    def in_own() -> int:
+        with tempfile.TemporaryDirectory() as folder:
+            return counted(f"{folder}/new.db")
+
+    assert run(den, in_own) == 1
+    with pytest.raises(RemoteError, match="readonly database"):
+        run(den, counted, str(tmp_path / "new.db"), read=[tmp_path])
+
+
+def test_a_granted_path_is_resolved_and_its_parents_are_there(den: Den, tmp_path: Path) -> None:
+    folder = tmp_path / "data/in"
+    folder.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+
+    def looked(path: Path) -> tuple[str, bool, list[str]]:
+        found = [str(parent) for parent in path.parents if (parent / "pyproject.toml").exists()]
+        return str(path.resolve(strict=True)), all(parent.is_dir() for parent in path.parents), found
+
+    assert run(den, looked, folder, read=[folder]) == (str(folder), True, [])
+    through = tmp_path / "link/in"
+    assert run(den, looked, through, read=[through]) == (str(folder), True, [])
+
+
+def test_what_is_looked_for_and_not_granted_is_not_there_and_what_is_opened_is_refused(den: Den) -> None:
+    def looked() -> list[bool]:
+        paths = (Path("/opt/nothing-there"), Path("/etc/passwd"), Path(os.__file__).parents[1] / ".matplotlib-repo")
+        return [path.exists() for path in paths]
+
+    assert run(den, looked) == [False, False, False]
+    with pytest.raises(PermissionError):
+        run(den, lambda: Path("/etc/passwd").read_text())
+    with pytest.raises(PermissionError):
+        run(den, lambda: os.listdir("/opt"))
+    violations = {(act.operation, act.path) for act in den.violations()}
+    assert {("stat", "/etc/passwd"), ("open", "/etc/passwd")} <= violations, "it is told all the same"

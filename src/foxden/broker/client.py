@@ -61,10 +61,11 @@ class Client:
         ask: bool,
         ask_timeout_s: float,
         everything: bool,
+        show_ancestors: bool,
     ) -> None:
         self.child_id, self.listener, self.errnos = child_id, listener, errnos
         self.is_child, self.ask, self.everything = is_child, ask, everything
-        self.ask_timeout_s = ask_timeout_s
+        self.ask_timeout_s, self._show_ancestors = ask_timeout_s, show_ancestors
         self.stacks = Stacks(stacks) if stacks >= 0 else None
         self.tasks = Tasks()
         self.rules = Rules()
@@ -83,12 +84,12 @@ class Client:
     def set_rules(self, rules: RuleList, protected: ProtectedList) -> None:
         self._given = (rules, protected)
         if self.view is not None:
-            self.rules = resolved_rules(self.view, rules, protected)
+            self.rules = resolved_rules(self.view, rules, protected, show_ancestors=self._show_ancestors)
             self._loop.set_rules(self)
 
     def take_view(self, view: View) -> None:
         self.view = view
-        self.rules = resolved_rules(view, *self._given)
+        self.rules = resolved_rules(view, *self._given, show_ancestors=self._show_ancestors)
         self._loop.set_rules(self)
 
     @property
@@ -127,12 +128,11 @@ class Client:
             self.view.close()
 
 
-def resolved_rules(view: View, rules: RuleList, protected: ProtectedList) -> Rules:
+def resolved_rules(view: View, rules: RuleList, protected: ProtectedList, *, show_ancestors: bool) -> Rules:
     """Rules by canonical path: what a rule's own links lead to has it as well.
 
     A link in a place that may be written to is the child's, not whoever wrote the rule's: it is not followed.
     """
-    shows = view.is_child
     canonical: dict[str, str] = {}
     written = Rules(rules)
     for path, _ in rules:
@@ -141,8 +141,8 @@ def resolved_rules(view: View, rules: RuleList, protected: ProtectedList) -> Rul
             canonical[path] = target
     trees = [(_target(view, written, tree) or tree, names) for tree, names in protected]
     led = [each for tree, names in trees for each in _through_links(view, tree, names)]
-    made = Rules(rules, [*protected, *trees, *led], show_ancestors=shows)
-    made.add_names_of(canonical, show_ancestors=shows)
+    made = Rules(rules, [*protected, *trees, *led], show_ancestors=show_ancestors)
+    made.add_names_of(canonical, show_ancestors=show_ancestors)
     return made
 
 

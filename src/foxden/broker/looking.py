@@ -86,7 +86,9 @@ def readlink(job: Job) -> int:
         request.at, request.path, follow=False, flags=AT_EMPTY_PATH if request.name == "readlinkat" else 0
     )
     if not place.is_own:
-        job.allow(place, READ)
+        # Of what is no link only that is told, which stat tells; of one on the way to what is granted, where it leads.
+        is_apart = stat.S_ISLNK(place.mode) and place.path not in job.client.rules.ancestors
+        job.allow(place, READ if is_apart else STAT)
     if not place.exists:
         raise OSError(ENOENT, place.path)
     if not stat.S_ISLNK(place.mode):

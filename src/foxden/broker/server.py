@@ -90,13 +90,15 @@ class Broker:
         ask: bool = False,
         ask_timeout_s: float = ASK_TIMEOUT_S,
         everything: bool = False,
+        show_ancestors: bool = False,
     ) -> None:
-        """Answer one more child.  Takes over both descriptors.  `view`: host | child."""
+        """Answer one more child.  Takes over both descriptors.  `view`: host | child, which is shown them anyway."""
         if child_id in self._by_id:
             self.detach(child_id)
         client = Client(
             child_id, Listener(listener, self._size), stacks, self._sink, dict(errnos or {}),
             loop=self._loop, is_child=view == "child", ask=ask, ask_timeout_s=ask_timeout_s, everything=everything,
+            show_ancestors=show_ancestors or view == "child",
         )  # fmt: skip
         self._by_id[child_id] = self._by_fd[listener] = client
         client.set_rules(tuple(rules), tuple((tree, tuple(names)) for tree, names in protected))
@@ -407,10 +409,11 @@ class Broker:
 
     def _fail(self, client: Client, note: Notification, refusal: Refused) -> int:
         code = refusal.errno
-        if not code and client.is_child:
-            code = EACCES if refusal.access & ~(STAT | READ) else ENOENT  # what is not granted is not there
+        if not code:
+            code = ENOENT if client.is_child else client.errnos.get(note.number, EACCES)
+            if code == ENOENT and refusal.access & ~(STAT | READ):  # what is not granted is not there, for looking only
+                code = EACCES
         client.refused += 1
-        code = code or client.errnos.get(note.number, EACCES)
         client.listener.fail(note.id, code)
         self._flush_at = self._flush_at or monotonic() + _FLUSH_S
         return code

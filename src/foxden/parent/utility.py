@@ -84,7 +84,7 @@ class Starter:
         rules = self._plans.rules_of(self._policy, self._processes.temporary_of(host))
         self._brokers.attach(
             host, listener, stacks, rules=rules, protected=self._settings.grants.protected,
-            errnos=self._plans.errnos(_ROW, None),
+            errnos=self._plans.errnos(_ROW, None), show_ancestors=True,  # sqlite and resolve() ask for each on the way
         )  # fmt: skip
 
     async def start(self) -> Worker:

@@ -188,6 +188,7 @@ def run(
     errnos: Mapping[int, int] | None = None,
     ask: Callable[[Ask], bool] | None = None,
     everything: bool = False,
+    show_ancestors: bool = False,
     stacks: bool = False,
     prepare: Callable[[], None] | None = None,
     pid_namespace: bool = False,
@@ -210,6 +211,7 @@ def run(
         broker.attach(
             1, child.listener, child.stacks, view, rules_of(rules or {}), protected, errnos,
             ask=ask is not None, ask_timeout_s=ask_timeout_s, everything=everything,
+            show_ancestors=show_ancestors,
         )  # fmt: skip
         child.go()
         serve(broker, child, also=decide)

@@ -21,6 +21,7 @@ from tests.unit.broker import harness
 from tests.unit.broker.harness import in_threads, opened, outcome, outcomes, raw, run
 
 from foxden.sandbox import linux
+from foxden.sandbox.syscall_numbers import NUMBERS
 
 pytestmark = [pytest.mark.needs("seccomp"), pytest.mark.usefixtures("each_way")]
 
@@ -564,3 +565,52 @@ def test_calls_that_nobody_does_for_a_child_get_the_errno_of_its_policy(folder: 
     told = run(lambda: outcomes(tries), rules(folder), errnos={number: errno.EPERM})
     assert told.value == {"kill": "EPERM", "uring": "ENOSYS"}
     assert [(act.operation, act.errno) for act in told.acts] == [("", errno.EPERM), ("", errno.ENOSYS)]
+
+
+# --- directories above what is granted --------------------------------------------------------------------------
+
+
+def test_directories_above_what_is_granted_are_looked_at_and_nothing_beside_them(tmp_path: Path) -> None:
+    for name in ("a/b/granted", "a/beside", "real/deep/granted"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "a/secret").write_text("secret")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "other").symlink_to(tmp_path / "real")
+
+    def acts() -> dict[str, Any]:
+        found = outcomes({
+            **{f"stat {name}": lambda name=name: bool(os.stat(tmp_path / name)) for name in (
+                "a", "a/b", "a/b/granted", "link", "real/deep", "a/secret", "a/beside", "a/none", "real/none",
+                "a/b/../secret")},
+            "links on the way": lambda: [raw_link(tmp_path / name) for name in ("a", "a/b", "link")],
+            "a link beside": lambda: os.readlink(tmp_path / "other"),
+            "list": lambda: os.listdir(tmp_path / "a"),
+            "open": lambda: opened(tmp_path / "a", os.O_RDONLY | os.O_DIRECTORY),
+            "read": lambda: (tmp_path / "a/secret").read_text(),
+            "write": lambda: opened(tmp_path / "a/new", os.O_WRONLY | os.O_CREAT),
+            "mkdir": lambda: os.mkdir(tmp_path / "a/new"),
+            "chmod": lambda: os.chmod(tmp_path / "a", 0o777),
+            "access w": lambda: accessed(tmp_path / "a", os.W_OK),
+            "access beside": lambda: accessed(tmp_path / "a/secret", os.F_OK),
+        })  # fmt: skip
+        return found
+
+    def raw_link(path: Path) -> str:
+        return str(outcome(lambda: os.readlink(path)))
+
+    words = {"/": "deny", str(tmp_path / "a/b/granted"): "r", str(tmp_path / "link/deep/granted"): "r"}
+    nothing = {NUMBERS[linux.ARCH][name]: errno.ENOENT for name in LOOKING if name in NUMBERS[linux.ARCH]}
+    shown = run(acts, words, show_ancestors=True, errnos=nothing).value
+    there = ("a", "a/b", "a/b/granted", "link", "real/deep")
+    beside = ("a/secret", "a/beside", "a/none", "real/none", "a/b/../secret")
+    assert {shown[f"stat {name}"] for name in there} == {True}
+    assert {shown[f"stat {name}"] for name in beside} == {"ENOENT"}
+    assert shown["links on the way"] == ["EINVAL", "EINVAL", str(tmp_path / "real")]
+    assert (shown["a link beside"], shown["access beside"]) == ("ENOENT", "ENOENT")
+    assert {shown[act] for act in ("list", "open", "read", "write", "mkdir", "chmod", "access w")} == {"EACCES"}
+    hidden = run(acts, words, errnos=nothing).value
+    assert {hidden[f"stat {name}"] for name in ("a", "a/b", "link", "real/deep")} == {"ENOENT"}
+    assert hidden["stat a/b/granted"] is True
+
+
+LOOKING = ("stat", "lstat", "newfstatat", "statx", "access", "faccessat", "faccessat2", "readlink", "readlinkat")
