@@ -171,3 +171,45 @@ def test_what_is_looked_for_and_not_granted_is_not_there_and_what_is_opened_is_r
         run(den, lambda: os.listdir("/opt"))
     violations = {(act.operation, act.path) for act in den.violations()}
     assert {("stat", "/etc/passwd"), ("open", "/etc/passwd")} <= violations, "it is told all the same"
+
+
+# --- packages in folders that are not shown ---------------------------------------------------------------------
+
+LAZY = """
+import sys
+import foxden
+sys.path.insert(0, "/tmp")
+import {package}.lib
+if __name__ == "__main__":
+    for grants in ([], [{folder!r}]):
+        with foxden.SandboxExecutor(1, read=grants) as pool:
+            try:
+                print(pool.submit({package}.lib.lazily).result())
+            except ModuleNotFoundError as error:
+                print(error, *error.__notes__)
+    with foxden.SandboxExecutor(1, read=[{folder!r}]) as pool:
+        try:
+            pool.submit(open, {beside!r}).result()
+        except PermissionError:
+            print("refused")
+"""
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_package_in_tmp_is_imported_where_it_is_granted_and_else_the_error_says_why(
+    lone: Path, is_whole: bool, tmp_path: Path
+) -> None:
+    """With an __init__ and without."""
+    (lone / "lib.py").write_text("def lazily():\n    from .sub import s\n    import json\n    return s")
+    (lone / "sub.py").write_text("s = 'found'")
+    if is_whole:
+        (lone / "__init__.py").write_text("")
+    with tempfile.NamedTemporaryFile(dir="/tmp", suffix=".py") as beside:
+        text = LAZY.format(package=lone.name, folder=str(lone), beside=beside.name)
+        missing, found, refused = caller(text, cwd="/", script=tmp_path / "main.py").splitlines()
+    assert missing.startswith(f"No module named '{lone.name}'")
+    assert missing.endswith(
+        f"{lone.name} lies in /tmp, which is on sys.path and not shown to functions, as it holds more than code; "
+        f"read=['{lone}'] lets them import it"
+    )
+    assert (found, refused) == ("found", "refused")

@@ -287,7 +287,10 @@ def worker_world() -> World:
     ours, theirs = os.pipe()
     os.close(ours)
     tasks = Endpoint(theirs)
-    _wait_for(root, PUtility.Init(tasks=tasks, path=(), environment={}, preload=(), returns=(), max_result=1 << 20))
+    init = PUtility.Init(
+        tasks=tasks, path=(), names={}, environment={}, preload=(), returns=(), max_result=1 << 20
+    )
+    _wait_for(root, init)
     tasks.close()
     return World(tree)
 

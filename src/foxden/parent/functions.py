@@ -19,7 +19,7 @@ from foxden.ipc.values import MAX_RESULT
 from foxden.parent import arguments
 from foxden.parent.calls import CallFuture, Sizes
 from foxden.parent.function_view import FunctionGrants, make_grants, working_directory
-from foxden.parent.import_folders import import_path, kept_back, readable_folders
+from foxden.parent.import_folders import import_path, kept_back, readable_folders, shown_names
 from foxden.parent.importable import View
 from foxden.parent.utility import Settings
 from foxden.parent.workers import Pool
@@ -55,7 +55,8 @@ class Functions:
         folders = readable_folders(path)
         given = grants or FunctionGrants()
         granted = [path for path, access in given.policy.files if access & Access.READ]
-        self._view = View((*folders, *given.read, *given.write, *granted, _stdlib()))
+        shown = (*folders, *given.read, *given.write, *granted)
+        self._view = View((*shown, _stdlib()))
         sizes = Sizes(
             max_workers=_workers(max_workers),
             seconds=_seconds("timeout", given.policy.timeout_s if timeout is None else timeout),
@@ -70,7 +71,8 @@ class Functions:
             path=path,
             folders=folders,
             begins_in=working_directory(),
-            kept_back=kept_back([folder for folder in folders if folder in path]),
+            kept_back=kept_back(folders),
+            names=shown_names(path, shown),
             preload=_modules(preload),
             types=_types(returns),
             max_result=_size(max_result),

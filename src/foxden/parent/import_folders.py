@@ -2,7 +2,8 @@
 
 Runs in: parent, on the caller's thread.  Trusts: the caller's sys.path; the passwd database; never $HOME or $TMPDIR
 to say that a folder is harmless.
-Flow: sys.path, editable installs → import_path → readable_folders, kept_back → function_view's rules.
+Flow: sys.path, editable installs → import_path → readable_folders, kept_back → function_view's rules; shown_names →
+workers' finders; why_missing → what is said of a module that they lack.
 Source: site, sys.path[0]; setuptools' editable installs; hier(7).
 """
 
@@ -10,9 +11,11 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.machinery import all_suffixes
 
 from foxden.sandbox.sensitive import ALWAYS_KEPT_BACK, is_kept_back, secret_reason
 
@@ -28,6 +31,8 @@ _HOMES = ("/home", "/Users", "/run/user")  # each folder in them is somebody's, 
 _USERS = "/etc/passwd"
 _USERS_MAX = 1 << 20  # bytes
 _PACKAGES = ("site-packages", "dist-packages", "lib-dynload")  # what is installed brings no secrets of its user's
+_MISSING = re.compile(r"No module named '([A-Za-z_]\w{0,127})[.']", re.ASCII)
+_MISSING_MAX = 1000  # characters
 _LOOKED_AT = 4096  # entries of one folder and those in it
 _PEM_MAX = 1 << 20  # bytes
 _SHARED = stat.S_ISVTX | stat.S_IWOTH  # as /tmp has, wherever it is
@@ -35,30 +40,70 @@ _SHARED = stat.S_ISVTX | stat.S_IWOTH  # as /tmp has, wherever it is
 
 def import_path() -> tuple[str, ...]:
     """The caller's sys.path as folders and archives, with those that editable installs put beside it."""
-    found = [os.path.abspath(entry) for entry in (*sys.path, *_editable_folders())]
-    return tuple(dict.fromkeys(found))
+    beside = map(os.path.dirname, _editable_packages())
+    return tuple(dict.fromkeys((*map(os.path.abspath, sys.path), *beside)))
 
 
-def _editable_folders() -> Iterable[str]:
-    """Setuptools' editable installs map package names to folders in a module of their own."""
+def _editable_packages() -> Iterator[str]:
+    """Setuptools' editable installs map names of packages and modules to places, in a module of their own.  Where a
+    project has its packages at its root that is all of it that is code."""
     for name, module in list(sys.modules.items()):
         mapping = getattr(module, "MAPPING", None)
         if name.startswith("__editable__") and isinstance(mapping, dict):
-            yield from (os.path.dirname(str(folder)) for folder in mapping.values())
+            for place in map(os.path.abspath, map(str, mapping.values())):
+                if os.path.isdir(place):
+                    yield place
+                else:
+                    yield from filter(os.path.isfile, (place + suffix for suffix in all_suffixes()))
 
 
 def readable_folders(path: Sequence[str]) -> tuple[str, ...]:
-    """Of the import path, what workers may read: everything but folders that hold more than code."""
+    """Of the import path, what workers may read: everything but folders that hold more than code; of those what an
+    editable install names."""
+    packages = list(_editable_packages())
+    beside = {os.path.dirname(place) for place in packages} - set(map(os.path.abspath, sys.path))
+    wanted = [*(entry for entry in path if entry not in beside), *packages, *_libraries()]
+    return tuple(entry for entry in dict.fromkeys(wanted) if os.path.exists(entry) and not is_too_wide(entry))
+
+
+def _libraries() -> list[str]:
     import sysconfig
 
-    libraries = [sysconfig.get_config_var("LIBDIR"), *filter(None, [_shared_library_folder()])]
-    wanted = [entry for entry in (*path, *libraries) if isinstance(entry, str) and os.path.exists(entry)]
-    return tuple(entry for entry in dict.fromkeys(wanted) if not is_too_wide(entry))
+    found = (sysconfig.get_config_var("LIBDIR"), os.path.join(sys.base_prefix, "lib"))
+    return [folder for folder in found if isinstance(folder, str)]
 
 
-def _shared_library_folder() -> str | None:
-    folder = os.path.join(sys.base_prefix, "lib")
-    return folder if os.path.isdir(folder) else None
+def shown_names(path: Sequence[str], shown: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Folders of the import path that no worker lists → what in each is shown to them all the same."""
+    inside: dict[str, dict[str, None]] = {}
+    for place in (each for named in shown for each in (named, os.path.realpath(named))):
+        folder, name = os.path.split(place)
+        inside.setdefault(folder, {})[name] = None
+    return {
+        folder: tuple({**inside.get(folder, {}), **inside.get(os.path.realpath(folder), {})})
+        for folder in path
+        if os.path.isdir(folder) and not any(f"{folder}/".startswith(f"{tree}/") for tree in shown)
+    }
+
+
+def why_missing(text: str, names: Mapping[str, Sequence[str]]) -> str:
+    """What to say of a worker's ModuleNotFoundError: empty unless the module is in a folder that is not shown.
+
+    `text` is the worker's, which may say anything: of what is no module of the caller's nothing is said."""
+    found = _MISSING.search(text[:_MISSING_MAX])
+    if found is None:
+        return ""
+    name = found[1]
+    for folder, shown in names.items():
+        package = os.path.join(folder, name)
+        for place, code in ((package, os.path.join(package, "__init__.py")), (f"{package}.py", f"{package}.py")):
+            is_code = os.path.isfile(code) or (name in sys.modules and os.path.isdir(place))
+            if is_code and os.path.basename(place) not in shown:
+                return (
+                    f"{name} lies in {folder}, which is on sys.path and not shown to functions, as it holds more than "
+                    f"code; read=[{place!r}] lets them import it"
+                )
+    return ""
 
 
 def is_too_wide(folder: str) -> bool:
@@ -115,11 +160,11 @@ def _absolute(homes: Iterable[str]) -> tuple[str, ...]:
 def kept_back(folders: Sequence[str]) -> tuple[str, ...]:
     """Secrets that lie in the caller's own folders, and in the folders there: rules have no patterns, so what is
     there now is looked up, by name, and not further down than code at its usual place needs.  See sandbox/sensitive."""
-    stdlib = os.path.dirname(os.__file__)
+    apart = {os.path.realpath(folder) for folder in (os.path.dirname(os.__file__), *_libraries())}
     found: dict[str, None] = {}
     for folder in folders:
         real = os.path.realpath(folder)
-        if real != stdlib and os.path.basename(real) not in _PACKAGES and os.path.isdir(real):
+        if real not in apart and os.path.basename(real) not in _PACKAGES and os.path.isdir(real):
             found.update(dict.fromkeys(os.path.join(real, name) for name in ALWAYS_KEPT_BACK))
             found.update(dict.fromkeys(_secrets_in(real)))
     return tuple(found)

@@ -41,7 +41,7 @@ class View:
         if path is None:  # a namespace package, a frozen module, or one that was made by hand
             spec = getattr(module, "__spec__", None)
             return spec is not None and (spec.origin in ("frozen", "built-in") or bool(spec.submodule_search_locations))
-        return any(str(path).startswith(folder) for folder in self._folders)
+        return any(f"{path}/".startswith(folder) for folder in self._folders)
 
     def modules_by_value(self) -> list[types.ModuleType]:
         """Modules of the caller's that lie where no worker looks: what is defined in them is sent along."""

@@ -33,6 +33,7 @@ from foxden.parent.arguments import Packed
 from foxden.parent.broker import Brokers
 from foxden.parent.function_view import FunctionGrants, begins_in, function_policy
 from foxden.parent.hosts import ChildHost, ChildParent
+from foxden.parent.import_folders import why_missing
 from foxden.parent.plans import Plans
 from foxden.parent.processes import ProcessManager
 from foxden.protocols.utility import PTasks, PUtility
@@ -56,6 +57,7 @@ class Settings(msgspec.Struct, frozen=True):
     folders: tuple[str, ...]  # that they may read of it
     begins_in: str = "/"  # a folder of the caller's
     kept_back: tuple[str, ...] = ()  # secrets in those
+    names: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)  # of the others: what in each is shown
     preload: tuple[str, ...] = ()
     types: Mapping[str, type] = msgspec.field(default_factory=dict)  # that results may hold, by name
     max_result: int = 0
@@ -114,6 +116,7 @@ class Starter:
         return PUtility.Init(
             tasks=tasks,
             path=settings.path,
+            names=dict(settings.names),
             environment=dict(settings.grants.environment),
             preload=settings.preload,
             returns=tuple(settings.types),
@@ -141,8 +144,10 @@ class Starter:
 class TasksParent(Actor, protocol=PTasks, side=Side.PARENT):
     """What a worker answers.  `answer` is what the last packet brought: (value, error)."""
 
-    def __init__(self, types: Mapping[str, type], max_result: int) -> None:
-        self._types, self._max_result = types, max_result
+    def __init__(
+        self, types: Mapping[str, type], max_result: int, names: Mapping[str, tuple[str, ...]] | None = None
+    ) -> None:
+        self._types, self._max_result, self._names = types, max_result, names or {}
         self.expected: deque[int] = deque()  # numbers of the calls that were sent, the one being run first
         self.kept = False
         self.answer: tuple[Any, BaseException | None] | None = None
@@ -191,6 +196,9 @@ class TasksParent(Actor, protocol=PTasks, side=Side.PARENT):
             return lost.with_traceback(None)
         if not isinstance(error, Exception):
             raise BadMessage(f"PTasks.{name}: expected an exception, got {type(error).__name__} - at `$.error`")
+        why = why_missing(str(error), self._names) if type(error) is ModuleNotFoundError else ""
+        if why:
+            error.add_note(why)
         return error
 
     def actor_destroy(self, why: Why) -> None:
@@ -221,7 +229,7 @@ class Worker:
         self.poll = select.poll()
         self.poll.register(sock.fileno(), select.POLLIN)
         sock.setblocking(True)
-        self._actor = TasksParent(settings.types, settings.max_result)
+        self._actor = TasksParent(settings.types, settings.max_result, settings.names)
         self._tree = ActorTree(self._actor, self._send, peer=str(host))
         self._buffer = PacketBuffer()
         self._lent: LentWriter | None = None

@@ -27,6 +27,7 @@ from foxden.ipc.schema import Protocol, Reply, ToChild, ToParent
 from foxden.protocols.process import PChildProcess
 
 FolderName = Annotated[str, Meta(max_length=4096)]
+FileNames = Annotated[tuple[Annotated[str, Meta(max_length=255)], ...], Meta(max_length=1024)]
 TypeName = Annotated[str, Meta(max_length=1024)]
 EnvironmentText = Annotated[str, Meta(max_length=32_768)]
 Part = tuple[Size, Size, bool]  # place and length in the lent memory; may the function write there?
@@ -50,6 +51,7 @@ class PUtility(PChildProcess, number=16, ends=("default", "utility")):
 
         tasks: Endpoint
         path: Annotated[tuple[FolderName, ...], Meta(max_length=1024)]  # sys.path
+        names: Annotated[dict[FolderName, FileNames], Meta(max_length=1024)]  # in those that are not listed
         environment: Annotated[dict[EnvironmentText, EnvironmentText], Meta(max_length=1024)]
         preload: Annotated[tuple[Name, ...], Meta(max_length=256)]  # modules
         returns: Annotated[tuple[TypeName, ...], Meta(max_length=1024)]  # types that results may hold

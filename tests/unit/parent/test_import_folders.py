@@ -6,13 +6,21 @@ import os
 import pwd
 import sys
 import tempfile
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from foxden.parent import import_folders
-from foxden.parent.import_folders import import_path, is_too_wide, kept_back, readable_folders
+from foxden.parent.import_folders import (
+    import_path,
+    is_too_wide,
+    kept_back,
+    readable_folders,
+    shown_names,
+    why_missing,
+)
 
 
 @pytest.fixture
@@ -144,3 +152,48 @@ def test_looking_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     project(tmp_path, files={f"{number}.key": KEY for number in range(20)})
     monkeypatch.setattr(import_folders, "_LOOKED_AT", 5)
     assert len(kept_back([str(tmp_path)])) == 2 + 5
+
+
+# --- folders of which only some is shown ------------------------------------------------------------------------
+
+
+def test_of_an_editable_install_the_package_is_shown_and_not_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project(tmp_path, files={"pkg/__init__.py": "", "one.py": "", ".env": "TOKEN", "data.csv": ""})
+    finder = types.ModuleType("__editable___pkg_finder")
+    finder.MAPPING = {"pkg": str(tmp_path / "pkg"), "one": str(tmp_path / "one")}  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, finder.__name__, finder)
+    path = import_path()
+    assert str(tmp_path) in path
+    folders = readable_folders(path)
+    assert {str(tmp_path / "pkg"), str(tmp_path / "one.py")} <= set(folders)
+    assert str(tmp_path) not in folders
+    assert shown_names(path, folders)[str(tmp_path)] == ("pkg", "one.py")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    assert str(tmp_path) in readable_folders(import_path()), "a script's own folder is"
+
+
+def test_what_is_granted_in_a_folder_that_is_not_shown_is_named(tmp_path: Path) -> None:
+    project(tmp_path, files={"real/app/__init__.py": "", "real/deep/data/x": "", "shown/x.py": ""})
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    path = [str(tmp_path / name) for name in ("real", "link", "shown", "none")]
+    granted = [str(tmp_path / "real/app"), str(tmp_path / "real/deep/data"), str(tmp_path / "shown")]
+    assert shown_names(path, granted) == {path[0]: ("app",), path[1]: ("app",)}
+    assert shown_names(path, [str(tmp_path)]) == {}, "all of it can be listed"
+
+
+def test_a_missing_module_is_explained_only_where_the_caller_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project(tmp_path, files={"app/__init__.py": "", "one.py": "", "notes/x": "", "portion/x.py": "", "given.py": ""})
+    monkeypatch.setitem(sys.modules, "portion", types.ModuleType("portion"))
+    names = {str(tmp_path): ("given.py",)}
+
+    def said(name: str) -> str:
+        return why_missing(f"No module named {name!r}", names)
+
+    for name, place in (("app", "app"), ("app.sub", "app"), ("one", "one.py"), ("portion.x", "portion")):
+        assert f"read=[{str(tmp_path / place)!r}]" in said(name)
+    for name in ("notes", "numpy", "given", "../app", "app/../one", "", "x" * 5000):
+        assert said(name) == ""

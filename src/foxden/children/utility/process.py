@@ -17,6 +17,7 @@ import time
 from typing import Any
 
 from foxden.children.utility import prewarm as warm
+from foxden.children.utility.named_imports import find_by_name
 from foxden.children.utility.run import Calls
 from foxden.ipc import awake
 from foxden.ipc.actor import Actor
@@ -43,6 +44,7 @@ class UtilityChild(ChildActor, protocol=PUtility, side=Side.CHILD):
             return PUtility.Init.Returns()  # the parent has heard the same: it ends this process, and says why
         _keep_large_blocks()
         sys.path[:] = message.path
+        find_by_name(message.names)
         os.environ.update(message.environment)
         time.tzset()  # one of them may be TZ
         _begin_in(message.folder, told=Layer.SECCOMP in self.process.enforcement.missing())
