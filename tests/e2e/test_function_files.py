@@ -213,3 +213,22 @@ def test_a_package_in_tmp_is_imported_where_it_is_granted_and_else_the_error_say
         f"read=['{lone}'] lets them import it"
     )
     assert (found, refused) == ("found", "refused")
+
+
+# --- what the machine is ----------------------------------------------------------------------------------------
+
+
+def test_how_much_memory_there_is_may_be_known_and_other_files_of_proc_where_they_are_granted(den: Den) -> None:
+    def read(path: str) -> str:
+        return Path(path).read_text()
+
+    assert "MemTotal" in run(den, read, "/proc/meminfo")
+    assert "processor" in run(den, read, "/proc/cpuinfo")
+    with pytest.raises(PermissionError):
+        run(den, read, "/proc/vmstat")
+    (act,) = (act for act in den.violations() if act.path == "/proc/vmstat")
+    assert act.hint == "read=['/proc/vmstat']"
+    assert "pgfault" in run(den, read, "/proc/vmstat", read=["/proc/vmstat"]), "as the hint says"
+    for path in ("/proc/1/environ", f"/proc/{os.getpid()}/environ", "/proc/self/environ"):
+        with pytest.raises(OSError, match=r"Permission denied|No such file"):
+            run(den, read, path)

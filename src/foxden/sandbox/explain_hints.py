@@ -109,7 +109,7 @@ class Hints:
         granted = granted_place(path, access)
         if access & Access.EXECUTE and not self._ways.starts:
             return NOTHING + _STARTS
-        never = self._never(granted)
+        never = self._never(granted, changes=bool(changes))
         if never:
             return NOTHING + never
         if access & Access.CONNECT and self._ways.file:
@@ -123,12 +123,15 @@ class Hints:
         word = "rwc" if access & Access.CREATE else "rw" if changes else "r"
         return way.format(path=self._ways.quoted(granted + end), access=word) + warning
 
-    def _never(self, path: str) -> str:
-        """Why no grant of this path is to be had; empty when one is."""
+    def _never(self, path: str, *, changes: bool) -> str:
+        """Why no grant of this path is to be had; empty when one is.  A program has a /proc of its own; others may be
+        given what the machine's says of the machine, as /proc/meminfo."""
         tree = path if path in NEVER_GRANTED else "/proc" if path.startswith("/proc/") else ""
-        if not tree:
-            return ""
-        return NEVER_GRANTED[tree] if self._ways.starts else _TOO_MUCH[tree]
+        if self._ways.starts:
+            return NEVER_GRANTED.get(tree, "")
+        if path.startswith("/proc/") and not _is_of_a_process(path):
+            return "what /proc says of the machine can be read, and not changed" if changes else ""
+        return _TOO_MUCH.get(tree, "")
 
     def for_call(self, name: str | None, number: int) -> str:
         """What would let it make the call."""
@@ -156,6 +159,11 @@ class Hints:
             return NOTHING + _DEN_OWNS
         shown = f"[{host}]" if ":" in host else host
         return self._ways.connect.format(host=self._ways.quoted(f"{shown}:{port}" if port else shown))
+
+
+def _is_of_a_process(path: str) -> bool:
+    first = path.split("/")[2]
+    return first.isdigit() or first in ("self", "thread-self")
 
 
 # Of the trees that are never granted: what is said to those who have no program with a view of its own.
