@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import subprocess
@@ -232,3 +233,24 @@ def test_how_much_memory_there_is_may_be_known_and_other_files_of_proc_where_the
     for path in ("/proc/1/environ", f"/proc/{os.getpid()}/environ", "/proc/self/environ"):
         with pytest.raises(OSError, match=r"Permission denied|No such file"):
             run(den, read, path)
+
+
+def test_what_libraries_try_at_import_and_do_without_is_not_told(den: Den) -> None:
+    def imported() -> int:
+        import hashlib
+
+        import numpy as np
+
+        return int(np.ones((64, 64)).dot(np.ones((64, 64))).sum()) + len(hashlib.sha256(b"").digest())
+
+    def mbind() -> int:
+        import ctypes
+        import platform
+
+        libc = ctypes.CDLL(None, use_errno=True)
+        number = {"x86_64": 237, "aarch64": 235}[platform.machine()]
+        return ctypes.get_errno() if libc.syscall(number, 0, 0, 0, 0, 0, 0) else 0
+
+    assert run(den, imported) == 64**3 + 32
+    assert run(den, mbind) == errno.ENOSYS
+    assert not [act for act in den.violations() if act.syscall == "mbind" or "openssl" in (act.path or "")]
