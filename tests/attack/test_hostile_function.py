@@ -289,3 +289,53 @@ def test_looking_at_the_way_to_what_is_granted_shows_nothing_beside_it(den: Den,
     assert found == missing, "and nothing tells whether it is there"
     assert not (tmp_path / "new").exists()
     assert beside.read_text() == "secret"
+
+
+def _ways_to(secret: str, out: str) -> dict[str, str]:
+    """Each way to a file that is kept back, from the readable folder that it lies in: what it gave, or its error."""
+    import os
+
+    folder, name = os.path.split(secret)
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+    def through(make: Any) -> bytes:
+        make(secret, f"{out}/way")
+        return pathlib.Path(out, "way").read_bytes()
+
+    acts = {
+        "read": lambda: pathlib.Path(secret).read_bytes(),
+        "by ..": lambda: pathlib.Path(out, "..", name).read_bytes(),
+        "by descriptor": lambda: os.open(name, os.O_RDONLY, dir_fd=fd),
+        "by the folder's descriptor": lambda: pathlib.Path(f"/proc/self/fd/{fd}/{name}").read_bytes(),
+        "by root": lambda: pathlib.Path(f"/proc/self/root{secret}").read_bytes(),
+        "symlink": lambda: through(os.symlink),
+        "hard link": lambda: through(os.link),
+        "rename": lambda: through(os.rename),
+        "move the folder": lambda: os.rename(folder, f"{folder}-moved"),
+        "write": lambda: os.open(secret, os.O_WRONLY),
+    }
+    found = {}
+    for act, do in acts.items():
+        try:
+            found[act] = f"could: {do()!r}"
+        except OSError as error:
+            found[act] = type(error).__name__
+    found["beside"] = pathlib.Path(folder, "data.txt").read_text()
+    return found
+
+
+def test_no_way_leads_to_a_secret_beside_the_callers_code(
+    den: Den, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").mkdir()
+    for name in (".env", "data.txt"):
+        (tmp_path / name).write_text(name)
+    monkeypatch.syspath_prepend(tmp_path)
+    with SandboxExecutor(1, den=den, write=[tmp_path / "out"]) as pool:
+        found = run(pool, _ways_to, str(tmp_path / ".env"), str(tmp_path / "out"))
+    assert found.pop("beside") == "data.txt", "the control: the folder is readable"
+    assert set(found.values()) <= {"PermissionError", "FileNotFoundError"}, found
+    with SandboxExecutor(1, den=den, read=[tmp_path / ".env"]) as pool:
+        found = run(pool, _ways_to, str(tmp_path / ".env"), str(tmp_path / "out"))
+    assert found["read"] == "could: b'.env'", "the control: granted it is read"
+    assert found["write"] == "PermissionError"
