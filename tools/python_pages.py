@@ -40,7 +40,7 @@ WORKER: tuple[tuple[str, str, str], ...] = (
     ("depth of a result", f"{values.MAX_DEPTH} containers in each other", ""),
     ("arguments", f"what cloudpickle takes, in up to {arguments._MAX_BUFFERS} buffers: a large array is one, "
                   "and so is a long pickle", ""),
-    ("working directory", "`/`", ""),
+    ("working directory", "yours where it, or something in it, is granted; else `/`", "`read=`, `write=`"),
     ("home", "none: no `HOME`, and `Path.home()` raises `RuntimeError`", "`env=`"),
     ("environment", "`LC_CTYPE=C.UTF-8` and nothing of yours", "`env=`, `Policy(env=…)`"),
     ("temporary files", "a folder of its own for `tempfile`, gone with the worker", ""),

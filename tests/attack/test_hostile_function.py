@@ -262,7 +262,9 @@ def _reach(granted: str, beside: str, folder: str) -> dict[str, str]:
         "read by ..": lambda: os.open(f"../{name}", os.O_RDONLY, dir_fd=fd),
         "make": lambda: os.mkdir(f"{folder}/new"),
         "move": lambda: os.rename(granted, f"{folder}/moved"),
-        "chdir": lambda: os.chdir(folder),
+        "list from above": lambda: (os.chdir(folder), os.listdir())[1],
+        "read from above": lambda: (os.chdir(folder), os.open(name, os.O_RDONLY))[1],
+        "stat from above": lambda: (os.chdir(folder), os.stat(name))[1],
     }
     found = {}
     for act, do in acts.items():

@@ -249,7 +249,16 @@ def _arguments(pool: SandboxExecutor, text: str, folder: Path) -> None:
 
 
 def _directory(pool: SandboxExecutor, text: str, folder: Path) -> None:
-    assert f"`{pool.submit(os.getcwd).result()}`" == text
+    assert text.startswith("yours where")
+    with SandboxExecutor(1, read=[os.getcwd()]) as granted:
+        assert granted.submit(os.getcwd).result() == os.getcwd()
+    before = os.getcwd()
+    os.chdir("/proc")
+    try:
+        with SandboxExecutor(1) as elsewhere:
+            assert elsewhere.submit(os.getcwd).result() == "/"
+    finally:
+        os.chdir(before)
 
 
 def _home(pool: SandboxExecutor, text: str, folder: Path) -> None:
