@@ -9,7 +9,7 @@ FoxdenError
 │   └── CallTimeout         … a function's call; also a TimeoutError
 ├── ArgumentsNotSendable    a function or its arguments cannot be sent to a worker; also a TypeError
 ├── ResultNotData           what a function returned is not data, or too much of it; also a TypeError
-├── RemoteError             a function raised an exception of a type that is not built in; `.type_name`
+├── RemoteError             a function raised what is none of Python's own exceptions; also a ValueError … as that was
 ├── RemoteTraceback         the `__cause__` of an exception that came from a worker: its traceback there, as text
 ├── WorkersBroken           no worker can be started, or its initializer failed; also a BrokenExecutor
 ├── NetworkError            a load or a fetch failed on the network; `.code` in NS_ERROR_… / SSL_ERROR_… names
@@ -94,12 +94,41 @@ class RemoteError(FoxdenError):
     """A function raised an exception whose type is not one of Python's own.
 
     `type_name`: module and name of the type, as the worker says.  `remote_traceback`: text; untrusted, like all of it.
+    It is also one of Python's own exceptions, the nearest that the worker's is derived from: of a JSONDecodeError comes
+    a RemoteError that `except ValueError` catches.  What it had besides its text (`.errno`, `.pos`) does not come.
     """
 
     def __init__(self, message: str, *, type_name: str = "", remote_traceback: str = "", hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.type_name = type_name
         self.remote_traceback = remote_traceback
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)  # KeyError, OSError and SyntaxError have a way of their own
+
+
+_remote_error_types: dict[type[Exception], type[RemoteError]] = {}
+
+
+def remote_error_type(base: type[Exception]) -> type[RemoteError]:
+    """The RemoteError that is also a `base`, one of Python's own; made once."""
+    if base is Exception:
+        return RemoteError
+    while issubclass(base, UnicodeError) and base is not UnicodeError:
+        base = base.__base__  # type: ignore[assignment]  # those below are made from parts that are not there
+    found = _remote_error_types.get(base)
+    if found is None:
+        words = {"__module__": __name__, "__qualname__": "RemoteError", "__doc__": RemoteError.__doc__,
+                 "__reduce__": lambda self: (_remake, (base, self.args, self.__dict__))}  # fmt: skip
+        found = _remote_error_types[base] = type("RemoteError", (RemoteError, base), words)
+    return found
+
+
+def _remake(base: type[Exception], arguments: tuple[str, ...], words: dict[str, object]) -> RemoteError:
+    """A copy, where one is pickled by its owner."""
+    made = remote_error_type(base)(*arguments)
+    made.__dict__.update(words)
+    return made
 
 
 class RemoteTraceback(FoxdenError):

@@ -162,8 +162,9 @@ EVIL = {
     "shared memory that is not there": encode_tokens([Ext(Code.SHARED_BYTES, bytes(8) + b"\xff" * 8)]),
     "deep": encode_tokens([Ext(Code.LIST, (1).to_bytes(8, "little"))] * 5000 + [1]),
     "an unhashable key": encode_tokens([Ext(Code.SET, (1).to_bytes(8, "little")), [1]]),
-    "a zone that is a module": encode_tokens([Ext(Code.ZONE, b"../../etc/passwd")]),
     "an array of objects": encode_tokens([Ext(Code.NDARRAY, bytes(16)), "|O8", [1], False]),
+    "bools that are none": encode_tokens([Ext(Code.NUMPY_SCALAR, b"|b1\0\xff")]),
+    "an exception of a base that is a number": encode_tokens([Ext(Code.ERROR, b"a.B"), None, "", [], "", 5]),
     "a pickle": b"cos\nsystem\n(S'true'\ntR.",
 }
 
@@ -177,10 +178,20 @@ def test_a_result_that_lies_ends_its_worker(pool: SandboxExecutor, data: bytes) 
         run(pool, boxed.patch_worker, data)
 
 
-def test_a_dataclass_with_the_wrong_fields_ends_its_worker(pool: SandboxExecutor) -> None:
+def test_a_dataclass_with_the_wrong_fields_is_not_built(pool: SandboxExecutor) -> None:
+    """A slip is told as one; one that the worker keeps quiet about is found here."""
     assert run(pool, boxed.point, 1) == boxed.point(1)
-    with pytest.raises(foxden.BadMessage, match=r"Point\.x: expected <class 'int'>, got str"):
+    with pytest.raises(foxden.ResultNotData, match=r"result: Point\.x: expected int, got str"):
         run(pool, boxed.lie_about_point)
+    name = Ext(Code.RECORD, b"tests.support.boxed.Point")
+    lie = encode_tokens([name, Ext(Code.DICT, (3).to_bytes(8, "little")), "x", "1", "y", 0.5, "tags", []])
+    with pytest.raises(foxden.ResultNotData, match=r"result: Point\.x: expected int, got str"):
+        run(pool, boxed.answer_once, lie)
+
+
+def test_a_zone_that_is_a_file_is_not_looked_for(pool: SandboxExecutor) -> None:
+    with pytest.raises(foxden.ResultNotData, match="no time zone '../../etc/passwd'"):
+        run(pool, boxed.answer_once, encode_tokens([Ext(Code.ZONE, b"../../etc/passwd")]))
 
 
 def _packet(message: PTasks.Returned) -> bytes:

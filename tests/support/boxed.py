@@ -278,6 +278,19 @@ def patch_worker(answer: Any) -> str:
     return "patched"
 
 
+def answer_once(answer: Any) -> str:
+    """Make the worker's own encoder answer this, and then what it would."""
+    from foxden.children.utility import run
+    from foxden.ipc.value_encode import Encoded, encode_value
+
+    def encode(value: Any, **options: Any) -> Encoded:
+        run.encode_value = encode_value  # type: ignore[attr-defined]
+        return Encoded(answer, [], 0)
+
+    run.encode_value = encode  # type: ignore[attr-defined]
+    return "patched"
+
+
 def _pipes() -> list[Any]:
     import socket
     import stat

@@ -1,7 +1,7 @@
 """Does a value have the type that a field of the caller's own class declares?
 
-Runs in: parent.  Trusts: the caller's annotations; nothing of the value.
-Flow: value_decode builds a named dataclass → matches(value, hint) for each field.
+Runs in: utility processes, before it is sent; parent, as it is built.  Trusts: the caller's annotations, not the value.
+Flow: value_encode meets a named dataclass, value_decode builds one → matches(value, hint) for each field.
 Source: typing's get_type_hints; what is not understood of an annotation is not checked.
 """
 
@@ -12,6 +12,8 @@ import types
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from foxden.errors import ResultNotData
+
 
 @functools.lru_cache(maxsize=256)
 def hints_of(kind: type) -> Mapping[str, Any]:
@@ -20,6 +22,13 @@ def hints_of(kind: type) -> Mapping[str, Any]:
         return get_type_hints(kind)
     except (NameError, TypeError, AttributeError):
         return {}
+
+
+def mismatch(kind: type, name: str, hint: Any, value: object, where: str) -> ResultNotData:
+    """What to say of a field that holds something else."""
+    declared = hint.__name__ if isinstance(hint, type) and get_origin(hint) is None else str(hint)
+    text = f"{where}: {kind.__name__}.{name}: expected {declared}, got {type(value).__name__}"
+    return ResultNotData(text, hint=f"{name}={declared}(…), or another annotation")
 
 
 def matches(value: object, hint: Any) -> bool:

@@ -23,9 +23,16 @@ MAX_DEPTH = 64  # of containers in containers
 MAX_ITEMS = 1 << 24  # of one list or dict that holds nothing but scalars
 MAX_TOKENS = 1 << 21  # of one value: building each takes the parent a microsecond
 MAX_RESULT = 256 << 20  # bytes of one result with its buffers, unless the caller sets another bound
+MAX_DATA = 256 << 20  # bytes of the tokens of one value, whatever the bound of the caller is
 MAX_TEXT = 10_000  # characters of a number or a date in text
 SHARED_FROM = 32_768  # bytes: longer ones go by shared memory
 ALIGNMENT = 64  # of each buffer in shared memory: what vector units like
+MAX_DIMENSIONS = 64  # of an array
+FRACTION_BITS = 1 << 14  # of a fraction's numbers: the greatest common divisor of longer ones takes its time
+VIEW_FORMATS = frozenset("cbB?hHiIlLqQnNfd")  # of a memoryview
+MAX_STEPS = 1 << 18  # of an index with a frequency that is no fixed step: each costs a call
+MASKED = frozenset({"Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64", "Float32", "Float64",
+                    "boolean"})  # fmt: skip
 TYPECODES = frozenset("bBhHiIlLqQfd")  # of the array module: numbers
 INT_MIN, INT_MAX = -(1 << 63), (1 << 64) - 1  # what msgpack holds
 
@@ -62,15 +69,23 @@ class Code:
     FLAG = 24  # payload: type; then the value
     RECORD = 25  # payload: type of a dataclass; then one dict of its fields
     NAMED_TUPLE = 26  # payload: type; then one tuple
-    ERROR = 27  # payload: type; then arguments or None, message, notes, traceback
+    ERROR = 27  # payload: type; then arguments or None, message, notes, traceback, base of Python's own
     ARRAY_MODULE = 28  # payload: typecode, bytes
     SHARED_BYTES = 32  # payload: place, length in the shared memory
     SHARED_BYTEARRAY = 33
     SHARED_VIEW = 34  # a memoryview: likewise, format; then the shape
     NDARRAY = 35  # payload: place, length; then dtype, shape, is it Fortran order
     NUMPY_SCALAR = 36  # payload: dtype, 0, bytes
-    SERIES = 37  # then index, name, values
-    FRAME = 38  # then index, list of names, list of columns
+    SERIES = 37  # then name, index, attributes, values
+    FRAME = 38  # then index of the columns, index, attributes, number of columns, values of each
+    ARROW_ARRAY = 39  # then its type, its node: length, buffers, nodes of what is inside
+    ARROW_CHUNKED = 40  # payload: number of chunks; then their type, their nodes
+    ARROW_TABLE = 41  # then number of columns, metadata, fields; of each column the number of chunks, their nodes
+    ARROW_BATCH = 42  # likewise, one node a column
+    ARROW_BUFFER = 43  # payload: place, length
+    INDEX = 44  # payload: its kind; then what it is made of, its name
+    PANDAS_ARRAY = 45  # payload: its kind; then what it is made of
+    PANDAS_SCALAR = 46  # likewise
 
 
 Ext = msgspec.msgpack.Ext

@@ -7,14 +7,17 @@ Source: interface.md "Python"; concurrent.futures.
 
 from __future__ import annotations
 
+import contextlib
+import enum
 import importlib
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from foxden.errors import FoxdenError
-from foxden.ipc.value_encode import name_of
+from foxden.ipc.value_encode import is_plain_record, name_of
 from foxden.ipc.values import MAX_RESULT
 from foxden.parent import arguments
 from foxden.parent.calls import CallFuture, Sizes
@@ -26,6 +29,7 @@ from foxden.parent.workers import Pool
 from foxden.sandbox.paths import Access
 
 MakePool = Callable[[Settings, Sizes, Callable[[], None]], Pool]
+_LIBRARIES = ("numpy", "pandas", "pyarrow")  # that results may be made with
 _LONGEST_S = 86_400.0
 _LOOK_EVERY, _LOOK_S = 8, 0.001  # chunks, or seconds, between two looks for what is done
 
@@ -73,8 +77,8 @@ class Functions:
             begins_in=working_directory(),
             kept_back=kept_back(folders),
             names=shown_names(path, shown),
-            preload=_modules(preload),
-            types=_types(returns),
+            preload=(preload := _modules(preload)),
+            types=_types(returns, preload),
             max_result=_size(max_result),
             initializer=arguments.pack_whole(initializer, initargs, view=self._view) if initializer else b"",
         )
@@ -189,17 +193,44 @@ def _modules(given: Iterable[str]) -> tuple[str, ...]:
     return names
 
 
-def _types(given: Iterable[type]) -> dict[str, type]:
-    """By name.  Naming a library's type here is asking for the library: it is loaded now, and not when a child says."""
+def _types(given: Iterable[type], preload: Iterable[str] = ()) -> dict[str, type]:
+    """By name.  Naming a library's type, or the library to be loaded in the workers, is asking for the library: it is
+    loaded now, before any worker runs, and not when a child says."""
     found = {}
     for kind in given:
-        if not isinstance(kind, type):
-            raise FoxdenError(f"returns: expected types, got {kind!r}", hint="returns=[Colour, Point]")
-        root = kind.__module__.partition(".")[0]
-        if root in ("numpy", "pandas"):
-            importlib.import_module(root)
+        root = kind.__module__.partition(".")[0] if isinstance(kind, type) else ""
+        if not _can_be_named(kind) and root not in _LIBRARIES:
+            text = f"returns: expected dataclasses, enums, named tuples, got {kind!r:.200}"
+            raise FoxdenError(text, hint=_type_hint(kind))
+        _load(root)
         found[name_of(kind)] = kind
+    for name in preload:
+        _load(name.partition(".")[0])
     return found
+
+
+def _load(root: str) -> None:
+    if root in _LIBRARIES and root not in sys.modules:
+        with contextlib.suppress(ImportError):  # a worker has it, perhaps: a result that needs it says so
+            importlib.import_module(root)
+
+
+def _can_be_named(kind: object) -> bool:
+    if not isinstance(kind, type) or issubclass(kind, BaseException):
+        return False
+    named_tuple = issubclass(kind, tuple) and hasattr(kind, "_fields")
+    record = hasattr(kind, "__dataclass_fields__") and is_plain_record(kind)
+    return named_tuple or record or (issubclass(kind, enum.Enum) and kind is not enum.Enum)
+
+
+def _type_hint(kind: object) -> str:
+    if not isinstance(kind, type):
+        return "returns=[Colour, Point]"
+    if hasattr(kind, "model_dump"):
+        return "return ….model_dump(), and make the model of it here"
+    if issubclass(kind, BaseException):
+        return "exceptions come back unnamed, as themselves or as RemoteError"
+    return "data needs no name: numbers, texts, lists …, arrays; anything else: a dataclass of its parts"
 
 
 __all__ = ["Functions", "make_grants"]

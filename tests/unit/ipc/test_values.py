@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 
 from foxden.errors import BadMessage, RemoteError, ResultNotData
 from foxden.ipc import value_encode
+from foxden.ipc.errors_decode import ERROR_TYPES
 from foxden.ipc.typed import matches
-from foxden.ipc.value_decode import ERROR_TYPES, decode_value
+from foxden.ipc.value_decode import decode_value
 from foxden.ipc.value_encode import encode_error, encode_value, name_of
 from foxden.ipc.values import ALIGNMENT, MAX_DEPTH, MAX_TOKENS, Code, Ext, encode_tokens
 
@@ -124,7 +125,6 @@ def count(items: int) -> bytes:
         ([Ext(Code.LIST, count(1))] * 200 + [1], f"at most {MAX_DEPTH} containers"),
         ([Ext(Code.DATE, b"1" * 20_000)], "a text of 20000 bytes"),
         ([Ext(Code.DATE, b"yesterday")], "ValueError"),
-        ([Ext(Code.ZONE, b"tzdata.evil")], "no time zone"),
         ([Ext(Code.FRACTION, b""), Ext(Code.INTEGER, b"\1" * 9000), 3], "a fraction of more than"),
         ([Ext(Code.FRACTION, b""), 1, 0], "ZeroDivisionError"),
         ([Ext(Code.UUID, b"short")], "ValueError"),
@@ -141,6 +141,7 @@ def count(items: int) -> bytes:
         ([Ext(Code.NDARRAY, struct.pack("<QQ", 0, 8)), "<i8", [2], False], "does not take 8 bytes"),
         ([Ext(Code.NDARRAY, struct.pack("<QQ", 0, 8)), "<i8", [-1, -1], False], "a few numbers"),
         ([Ext(Code.NUMPY_SCALAR, b"<i8\0abc")], "does not take 3 bytes"),
+        ([Ext(Code.NUMPY_SCALAR, b"<U1\0\xff\xff\xff\xff")], "no character"),
         ([Ext(Code.ARRAY_MODULE, b"u"), Ext(Code.BYTES, b"")], "no typecode"),
         ([Ext(Code.ERROR, b"builtins.KeyError"), 5, "", [], ""], "int where it cannot stand"),
     ],
@@ -151,11 +152,31 @@ def test_what_no_honest_encoder_makes_is_refused(row: list[Any], words: str) -> 
         decode_value(encode_tokens(row), memoryview(bytes(256)), TYPES)
 
 
+@pytest.mark.parametrize(("dtype", "good", "evil"), [("|b1", b"\1\0", b"\1\2"), ("<U1", b"a\0\0\0", b"\0\0\x11\0"),
+                                                     (">U1", b"\0\0\0a", b"\0\x11\0\0")])  # fmt: skip
+def test_bytes_that_numpy_would_stumble_over_are_refused(dtype: str, good: bytes, evil: bytes) -> None:
+    """Of a bool that is 255 its counting makes less than there are: what it then copies does not fit."""
+    shape = [np.frombuffer(good, dtype).size]
+    row = encode_tokens([Ext(Code.NDARRAY, struct.pack("<QQ", 0, len(good))), dtype, shape, False])
+    assert decode_value(row, memoryview(good), {}).tolist() == np.frombuffer(good, dtype).tolist()
+    with pytest.raises(BadMessage, match="bools that holds|no character"):
+        decode_value(row, memoryview(evil), {})
+
+
 def test_a_field_of_the_wrong_type_is_refused() -> None:
     assert back(Card(Suit.HEARTS, 1, ["x"])) == Card(Suit.HEARTS, 1, ["x"])
     for wrong in (Card("h", 1), Card(Suit.HEARTS, "1"), Card(Suit.HEARTS, 1, [2])):  # type: ignore[arg-type, list-item]
-        with pytest.raises(BadMessage, match="Card"):
+        with pytest.raises(ResultNotData, match=r"result: Card\.\w+: expected .*, got ") as caught:
             back(wrong)
+        assert caught.value.hint
+    lie = [Ext(Code.RECORD, name_of(Card).encode()), {"suit": "h", "value": 1, "notes": None}]
+    with pytest.raises(ResultNotData, match=r"Card\.suit: expected Suit, got str"):
+        decode_value(encode_tokens(lie), None, TYPES)
+
+
+def test_a_zone_is_not_looked_for_before_it_is_known() -> None:
+    with pytest.raises(ResultNotData, match=r"no time zone 'tzdata\.evil' in this process"):
+        decode_value(encode_tokens([Ext(Code.ZONE, b"tzdata.evil")]), None, {})
 
 
 @pytest.mark.parametrize(
@@ -228,8 +249,8 @@ def test_arrays_of_what_is_no_data_are_refused(value: Any) -> None:
 def test_a_library_that_is_not_loaded_is_not_loaded_for_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    encoded = encode_value(np.float64(1), limit=LIMIT)
-    assert decode_value(encoded.data, None, {}) == 1
+    encoded = encode_value(np.array([]), limit=LIMIT)
+    assert decode_value(encoded.data, None, {}).size == 0
     monkeypatch.delitem(sys.modules, "numpy")
     with pytest.raises(ResultNotData, match="numpy is not loaded in this process") as caught:
         decode_value(encoded.data, None, {})
