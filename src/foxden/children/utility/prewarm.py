@@ -13,6 +13,7 @@ _MODULES = (
     "encodings.ascii",
     "encodings.idna",
     "encodings.latin_1",
+    "foxden.ipc.typed",
     "foxden.ipc.rebuilt",
     "json",
     "inspect",
