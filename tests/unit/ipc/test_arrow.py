@@ -16,6 +16,7 @@ from foxden.ipc.value_encode import encode_value
 from foxden.ipc.values import Code, Ext, encode_tokens
 
 pa = pytest.importorskip("pyarrow")
+pytestmark = pytest.mark.leaks_ok("Arrow has threads of its own from its first use on")
 
 ARRAYS = [
     pa.array([1, 2, None]), pa.array([True, None, False] * 5), pa.array(["a", None, "bcd"]), pa.array([b"x"]),

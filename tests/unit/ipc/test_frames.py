@@ -15,6 +15,7 @@ from foxden.ipc.value_encode import encode_value
 from foxden.ipc.values import Code, Ext, encode_tokens
 
 pd = pytest.importorskip("pandas")
+pytestmark = pytest.mark.leaks_ok("Arrow has threads of its own from its first use on")
 
 COLUMNS = {
     "zone": pd.date_range("2026", periods=3, tz="Europe/Paris"), "utc": pd.date_range("2026", periods=3, tz="UTC"),
