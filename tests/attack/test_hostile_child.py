@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from foxden import BadMessage, ChildCrashed, Den
 from foxden.ipc.codec import MAX_PACKET, Kind
 from foxden.ipc.fields import Payload
 from foxden.ipc.memory import make_payload
-from foxden.launch.childlog import ChildLog
+from foxden.launch.childlog import ChildLog, make_log
 from foxden.parent.hosts import ChildHost
 from foxden.parent.network import BodyReading
 from foxden.protocols.content import PDocumentChannel
@@ -119,7 +118,7 @@ def test_flood_of_messages_does_not_keep_the_parent_from_others(den: Den, pages:
 
 
 def test_flood_of_output_is_kept_short_and_shown_without_its_escapes(den: Den, pages: ScriptedServer) -> None:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = make_log()
     log = dens.on_loop(den, lambda: ChildLog(ours, "a flood"))
     stop = threading.Event()
     sent = 0
@@ -127,7 +126,7 @@ def test_flood_of_output_is_kept_short_and_shown_without_its_escapes(den: Den, p
     def flood() -> None:
         nonlocal sent
         while not stop.is_set():
-            theirs.send(b"\x1b]0;owned\x07\x1b[2J\xff" * 3000 + b"\n")
+            theirs.sendall(b"\x1b]0;owned\x07\x1b[2J\xff" * 3000 + b"\n")
             sent += 1
 
     writer = dens.Background(flood)

@@ -614,6 +614,12 @@ def test_what_a_function_was_refused_is_told(den: Den, pool: SandboxExecutor) ->
         time.sleep(0.05)
 
 
+@pytest.mark.parametrize("how", ["print", "stderr", "os.write", "libc"])
+def test_a_function_may_write_more_at_once_than_any_buffer_holds(pool: SandboxExecutor, how: str) -> None:
+    assert run(pool, boxed.write_much, 220, how) == 220
+    assert run(pool, boxed.write_much, 2_200_000, how) == 2_200_000
+
+
 def test_the_environment_is_what_is_given(den: Den, pool: SandboxExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_TOKEN", "hush")
     assert "SECRET_TOKEN" not in run(pool, boxed.environment)

@@ -30,7 +30,7 @@ from tests.support.loopback import count_fds, packet
 from foxden.errors import BadMessage
 from foxden.ipc.actor import Actor, ActorTree, Why
 from foxden.ipc.codec import HEADER_SIZE, Kind, describe, encode
-from foxden.ipc.fields import Endpoint, Listener, RegularFile, StackPipe
+from foxden.ipc.fields import Endpoint, Listener, RegularFile, StackPipe, Stream
 from foxden.ipc.memory import make_memory
 from foxden.ipc.schema import Message, Protocol, Reply, Side
 from foxden.model.process_types import BY_NAME
@@ -211,11 +211,15 @@ def _endpoint() -> Endpoint:
     return strategies.make_descriptor(Endpoint)
 
 
+def _stream() -> Stream:
+    return strategies.make_descriptor(Stream)
+
+
 def starter_world() -> World:
     from foxden.launch.launcher import StarterParent
 
     tree = _tree(StarterParent())
-    _wait_for(tree.root, PStarter.StartFamily(family="web", endpoint=_endpoint(), log=_endpoint()))
+    _wait_for(tree.root, PStarter.StartFamily(family="web", endpoint=_endpoint(), log=_stream()))
     return World(tree)
 
 
@@ -225,7 +229,7 @@ def launcher_world() -> World:
 
     tree = _tree(ForkServerParent())
     tree.root.send(PForkServer.Init(plan=SandboxPlan(policy="p", level=1)))
-    _wait_for(tree.root, PForkServer.Fork(process_type="t", flags=0, endpoint=_endpoint(), log=_endpoint()))
+    _wait_for(tree.root, PForkServer.Fork(process_type="t", flags=0, endpoint=_endpoint(), log=_stream()))
     return World(tree)
 
 

@@ -333,6 +333,24 @@ def flood_output() -> str:
     return "done"
 
 
+def write_much(size: int, how: str) -> int:
+    """At once, and more than a packet could hold: by Python, by the system call, by the C library."""
+    text = "x" * size
+    if how == "print":
+        print(text)
+    elif how == "stderr":
+        sys.stderr.write(text)
+    elif how == "os.write":
+        return os.write(1, text.encode())
+    elif how == "libc":
+        import ctypes
+
+        libc = ctypes.CDLL(None)
+        libc.puts(text.encode())
+        return int(libc.fflush(None)) or size
+    return size
+
+
 def answer_for_another() -> str:
     """Send an answer to a call that is not being run."""
     from foxden.ipc.codec import Kind, encode

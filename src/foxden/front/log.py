@@ -63,8 +63,7 @@ def start(words: Iterable[str]) -> None:
 
 
 def _log_child(who: str, text: str) -> None:
-    # A child's newlines arrive escaped, so that it cannot forge a line of another.
-    _write("child", f"{who}: {text.removesuffix(chr(92) + 'n')}")
+    _write("child", f"{who}: {text}")  # one line, escaped: a child cannot forge one of another
 
 
 def _log_process(who: str, what: str) -> None:

@@ -1,7 +1,7 @@
 """What a child writes to its standard output and error: read, bounded, escaped; never shown raw.
 
 Runs in: the parent.  Trusts: nothing of it; a child may write terminal escapes, false lines, without end.
-Flow: the child's 1 and 2 are one packet socket → tail kept here → crash reports, `--log child:5`.
+Flow: the child's 1 and 2 are one stream → tail kept here → crash reports; whole lines → `--log child:5`.
 Source: cases on terminal injection and output floods in the threat list.
 """
 
@@ -12,11 +12,18 @@ import socket
 from collections.abc import Callable
 
 _TAIL_MAX = 8192  # bytes kept: enough for a traceback
-_PACKET_MAX = 65_536
+_READ_MAX = 65_536
 _READS_AT_THE_END = 1024  # more than the socket's buffer holds
-_READS_MAX = 8  # packets a turn, so that a flood cannot hold the loop
+_READS_MAX = 8  # a turn, so that a flood cannot hold the loop
+_LINES_MAX = 64  # told one by one of one read; what is beyond is told as one
+_LINE_MAX = 4096  # bytes kept of a line whose end has not come
 
-listener: Callable[[str, str], None] | None = None  # (who, escaped text); set by observe/log when asked for
+listener: Callable[[str, str], None] | None = None  # (who, an escaped line); set by observe/log when asked for
+
+
+def make_log() -> tuple[socket.socket, socket.socket]:
+    """Our end, and the one that a child writes to.  A stream: packets have a largest size, writes have none."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
 
 
 class ChildLog:
@@ -27,6 +34,7 @@ class ChildLog:
         self._sock: socket.socket | None = sock
         self._who = who
         self._tail = b""
+        self._line = b""  # begun, and not told yet
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(sock.fileno(), self._readable)
 
@@ -35,7 +43,7 @@ class ChildLog:
             if self._sock is None:
                 return
             try:
-                data = self._sock.recv(_PACKET_MAX)
+                data = self._sock.recv(_READ_MAX)
             except BlockingIOError:
                 return
             except OSError:
@@ -44,10 +52,22 @@ class ChildLog:
                 return self._detach()
             self._tail = (self._tail + data)[-_TAIL_MAX:]
             if listener is not None:
-                listener(self._who, escape(data))
+                self._tell(self._line + data)
         return None
 
+    def _tell(self, data: bytes) -> None:
+        """Each whole line, escaped; the rest of the last one waits for its end."""
+        *lines, self._line = data.split(b"\n", _LINES_MAX)
+        if len(self._line) > _LINE_MAX or b"\n" in self._line:
+            lines.append(self._line)
+            self._line = b""
+        for line in lines:
+            if listener is not None:
+                listener(self._who, escape(line))
+
     def _detach(self) -> None:
+        if self._line:
+            self._tell(self._line + b"\n")
         if self._sock is not None:
             self._loop.remove_reader(self._sock.fileno())
             self._sock.close()
@@ -60,7 +80,7 @@ class ChildLog:
         return escape(lines[-1])[:500] if lines else ""
 
     def text(self) -> str:
-        """All that is kept, escaped, for a crash report; each line of a traceback was a packet of its own."""
+        """All that is kept, escaped, for a crash report."""
         self._readable(_READS_AT_THE_END)
         return "\n".join(escape(line) for line in self._tail.splitlines())
 

@@ -62,7 +62,7 @@ def make(words: interpreter.BootWords) -> Begun:
     from foxden.launch import interpreter
 
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    log_ours, log_theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    log_ours, log_theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)  # as launch/childlog.make_log
     with theirs, log_theirs:
         try:
             return Begun(interpreter.spawn(words, theirs.fileno(), log_theirs.fileno()), ours, log_ours)

@@ -22,11 +22,11 @@ import msgspec
 from foxden.errors import LaunchFailed, SandboxUnavailable
 from foxden.ipc.actor import Actor, Why
 from foxden.ipc.aio import AsyncPipe
-from foxden.ipc.fields import Endpoint
+from foxden.ipc.fields import Endpoint, Stream
 from foxden.ipc.pipe import make_pair
 from foxden.ipc.schema import Message, Side
 from foxden.launch import early, interpreter, orphans
-from foxden.launch.childlog import ChildLog
+from foxden.launch.childlog import ChildLog, make_log
 from foxden.model.process_types import Family
 from foxden.protocols.forkserver import PForkServer, PStarter
 from foxden.sandbox.plan import SandboxPlan
@@ -201,9 +201,9 @@ class Launcher:
         if self._starter is None:
             self._starter = self._spawn("starter", self._words, StarterParent())
         ours, theirs = make_pair()
-        log_ours, log_theirs = make_pair()
+        log_ours, log_theirs = make_log()
         message = PStarter.StartFamily(
-            family=family.value, endpoint=Endpoint(theirs.detach()), log=Endpoint(log_theirs.detach())
+            family=family.value, endpoint=Endpoint(theirs.detach()), log=Stream(log_theirs.detach())
         )
         try:
             reply = await self._ask(self._starter, message)
@@ -241,8 +241,8 @@ class Launcher:
         Raises SandboxUnavailable (layers=("namespaces",)) when the kernel refuses the flags, LaunchFailed for
         anything else.
         """
-        log_ours, log_theirs = make_pair()
-        log = Endpoint(log_theirs.detach())
+        log_ours, log_theirs = make_log()
+        log = Stream(log_theirs.detach())
         try:
             server = await self._server(family)
             server.initialise()

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from foxden.ipc.fields import Endpoint, Errno, Name, PidFd
+from foxden.ipc.fields import Endpoint, Errno, Name, PidFd, Stream
 from foxden.ipc.schema import Protocol, Reply, ToChild
 from foxden.sandbox.plan import SandboxPlan
 
@@ -26,7 +26,7 @@ class PStarter(Protocol, number=2, ends=("default", "forkserver")):
 
         family: Name
         endpoint: Endpoint
-        log: Endpoint  # what the fork server writes to its standard output and error
+        log: Stream  # what the fork server writes to its standard output and error
 
         class Returns(Reply):
             pid: Pid
@@ -48,7 +48,7 @@ class PForkServer(Protocol, number=3, ends=("default", "forkserver")):
         process_type: Name  # whose child module runs; the fork server takes only types of its family
         flags: CloneFlags  # CLONE_NEW* bits; 0: none
         endpoint: Endpoint
-        log: Endpoint  # what the child writes to its standard output and error
+        log: Stream  # what the child writes to its standard output and error
         uid: Uid = 0  # a uid and gid for this child alone; 0: keep ours
         sees_libraries: bool = False  # it can load by itself what a child may want, so it need not wait for that
 

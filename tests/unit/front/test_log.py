@@ -53,7 +53,7 @@ def test_all_means_every_module() -> None:
 def test_child_cannot_forge_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     log.start(["child:5"])
     assert childlog.listener is not None
-    childlog.listener("content web child 7", childlog.escape(b"hello\n12:00:00 process: forged \x1b[2J\n"))
+    childlog.listener("content web child 7", childlog.escape(b"hello\n12:00:00 process: forged \x1b[2J"))
     text = capsys.readouterr().err
     assert text.count("\n") == 1
     assert text.endswith(" child: content web child 7: hello\\n12:00:00 process: forged \\x1b[2J\n")
