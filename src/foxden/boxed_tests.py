@@ -18,7 +18,7 @@ from _pytest._code.code import ExceptionChainRepr, ReprFileLocation, ReprTraceba
 
 from foxden import boxed_warnings
 from foxden.children.utility.boxed_test import BoxedTest
-from foxden.errors import ArgumentsNotSendable, CallTimeout, ChildCrashed, FoxdenError, RemoteError
+from foxden.errors import ArgumentsNotSendable, CallTimeout, ChildCrashed, FoxdenError, RemoteError, notes_of
 from foxden.executor import SandboxExecutor
 from foxden.front.violations_view import summary
 from foxden.model.escaped import one_line
@@ -252,7 +252,7 @@ def _refusals(den: Den, future: CallFuture) -> list[Violation]:
 
 
 def _notes(error: BaseException) -> list[str]:
-    return [f"    {one_line(line)}" for note in getattr(error, "__notes__", ()) for line in note.splitlines()]
+    return [f"    {one_line(line)}" for note in notes_of(error) for line in note.splitlines()]
 
 
 def _hint(hint: str) -> list[str]:

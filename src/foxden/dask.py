@@ -191,10 +191,7 @@ async def _fail(text: str, hint: str) -> None:
 
 
 def _told(text: str, hint: str) -> FoxdenError:
-    error = FoxdenError(text, hint=hint)
-    if hint:
-        error.add_note(f"hint: {hint}")  # Dask shows a traceback, and that is all that anybody sees of it
-    return error
+    return FoxdenError(text, hint=hint)
 
 
 def _short(key: Any) -> str:

@@ -24,13 +24,48 @@ Source: docs/reference/errors.md is made from this module.
 
 from __future__ import annotations
 
+_HINT = "hint: "
+
 
 class FoxdenError(Exception):
-    """Base of all errors.  `hint` is one line that says what to do, or empty."""
+    """Base of all errors.  `hint` is one line that says what to do, or empty; tracebacks show it below the message."""
+
+    _hint = ""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+
+    @property
+    def hint(self) -> str:
+        return self._hint
+
+    @hint.setter
+    def hint(self, text: str) -> None:
+        if self._hint:
+            self.__notes__ = notes_of(self)
+        self._hint = text
+        if text:
+            self.add_note(_HINT + text)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Made again without __init__, whose arguments are not all in `args`: with what it has, notes among that."""
+        notes = list(getattr(self, "__notes__", ()))
+        return _made_again, (type(self), self.args), {**self.__dict__, "__notes__": notes}
+
+
+def _made_again(kind: type[FoxdenError], arguments: tuple[object, ...]) -> FoxdenError:
+    error = kind.__new__(kind)
+    error.args = arguments
+    return error
+
+
+def notes_of(error: BaseException) -> list[str]:
+    """Its notes, but for its own hint: for whoever shows that in another way."""
+    notes: list[str] = list(getattr(error, "__notes__", ()))
+    if isinstance(error, FoxdenError) and error.hint and _HINT + error.hint in notes:
+        notes.remove(_HINT + error.hint)
+    return notes
 
 
 class SandboxUnavailable(FoxdenError):

@@ -16,6 +16,7 @@ from tests.support.den import wait_until
 
 import foxden
 from foxden import Den, SandboxExecutor
+from foxden.errors import notes_of
 from foxden.ipc.codec import Kind, encode
 from foxden.ipc.values import Code, Ext, encode_tokens
 from foxden.protocols.utility import PTasks
@@ -98,7 +99,7 @@ def test_exit_at_once_names_the_code_and_the_last_words(pool: SandboxExecutor) -
     with pytest.raises(foxden.ChildCrashed, match="exited with 7 while running leave_at_once") as caught:
         run(pool, boxed.leave_at_once, 7)
     assert caught.value.exit_code == 7
-    assert "last words" in caught.value.__notes__[0]
+    assert "last words" in notes_of(caught.value)[0]
 
 
 def test_a_crash_names_the_signal(pool: SandboxExecutor) -> None:

@@ -117,6 +117,7 @@ def test_types_that_the_caller_does_not_name_are_an_error(den: Den) -> None:
     with pytest.raises(foxden.ResultNotData, match=r"boxed\.Point is a type that the caller has not named") as caught:
         den.call(boxed.point, 1)
     assert caught.value.hint == "returns=[Point] names it"
+    assert caught.value.__notes__ == ["hint: returns=[Point] names it"], "said once, whoever it was that said it"
 
 
 @pytest.mark.parametrize(

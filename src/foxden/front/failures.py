@@ -13,7 +13,7 @@ import sys
 
 import msgspec
 
-from foxden.errors import FoxdenError, SandboxUnavailable
+from foxden.errors import FoxdenError, SandboxUnavailable, notes_of
 from foxden.front.terminal import one_line, paint, tell, wants_colour
 
 FAILED, USAGE, NO_SANDBOX, RUN_FAILED, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 125, 130, 141
@@ -61,7 +61,9 @@ def report(failure: Failure, *, error: BaseException | None = None) -> int:
     if error is not None and failure.error:
         import traceback
 
-        traceback.print_exception(error)
+        shown = traceback.TracebackException.from_exception(error)
+        shown.__notes__ = notes_of(error)  # its hint has a line of its own below
+        sys.stderr.write("".join(shown.format()))
     colour = wants_colour(sys.stderr)
     if failure.error:
         tell(f"{paint('error:', 'red', colour)} {one_line(failure.error)}")

@@ -29,10 +29,20 @@ def error(building: Building, payload: bytes) -> Exception:
     message, notes, trace = building.expect(str), building.expect(list), building.expect(str)
     made = _made_error(name, building.expect(str), arguments, message, trace)
     for note in notes:
-        if type(note) is str:
+        if type(note) is str and note not in getattr(made, "__notes__", ()):  # as the hint of one of ours is
             made.add_note(note)
     made.__cause__ = RemoteTraceback(trace)
     return made
+
+
+def _are_sound(kind: type[Exception], arguments: Any) -> bool:
+    """Python itself looks at these arguments when it shows the error, and not at whether they make sense."""
+    if issubclass(kind, SyntaxError):
+        return len(arguments) < 2  # where it was
+    if issubclass(kind, UnicodeError) and len(arguments) == 5:
+        _, data, start, end, _ = arguments
+        return type(start) is int and type(end) is int and hasattr(data, "__len__") and 0 <= start <= end <= len(data)
+    return True
 
 
 def _made_error(name: str, base: str, arguments: Any, message: str, trace: str) -> Exception:
@@ -40,7 +50,7 @@ def _made_error(name: str, base: str, arguments: Any, message: str, trace: str) 
     if name == _OURS and arguments is not None and len(arguments) == 2 and type(arguments[1]) is str:
         return ResultNotData(str(arguments[0]), hint=arguments[1])
     kind = ERROR_TYPES.get(name)
-    if kind is not None and arguments is not None:
+    if kind is not None and arguments is not None and _are_sound(kind, arguments):
         try:
             return kind(*arguments)
         except (TypeError, ValueError, OverflowError):

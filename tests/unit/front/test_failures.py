@@ -53,6 +53,15 @@ def test_traceback_comes_before_the_error_line(capsys: pytest.CaptureFixture[str
     assert text.splitlines()[-2:] == ["ValueError: inside", "error: words"]
 
 
+def test_a_traceback_and_the_hint_line_say_the_hint_once(capsys: pytest.CaptureFixture[str]) -> None:
+    error = LoadError("words", code="NS_X", hint="do")
+    error.add_note("a note")
+    report(failure_of(error), error=error)
+    assert capsys.readouterr().err.splitlines()[-4:] == [
+        "foxden.errors.LoadError: words", "a note", "error: words", "hint: do",
+    ]  # fmt: skip
+
+
 def test_warning_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     warn("a\nb")
     assert capsys.readouterr().err == "warning: a b\n"
