@@ -139,6 +139,13 @@ class SandboxExecutor(Executor):
                 pool.thread.join()
 
 
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        """Finishes what it was given, but after Ctrl-C, which is for the calls as well."""
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            self._functions.pool.stop()
+        self.shutdown()
+
+
 def _results_of(futures: list[CallFuture], until: float | None) -> Iterator[Any]:
     """What each call, or chunk of them, returns, in order.  Whoever stops reading does not want the rest."""
     try:
@@ -168,13 +175,30 @@ _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
 @atexit.register
 def _finish_all() -> None:
-    """Before the program ends: every executor finishes what it was given."""
-    for pool in list(_pools):
-        pool.close(cancel=False)
-        pool.thread.join()
+    """Before the program ends: every executor finishes what it was given; Ctrl-C, before or now, ends it instead."""
+    pools = list(_pools)
+    try:
+        _end(pools, now=_was_interrupted())
+    except KeyboardInterrupt:
+        _end(pools, now=True)
     for pid, (den, _) in _untrusted.items():
         if pid == os.getpid():
             den.close()
+
+
+def _end(pools: list[Pool], *, now: bool) -> None:
+    for pool in pools:
+        if now:
+            pool.stop()
+        else:
+            pool.close(cancel=False)
+    for pool in pools:
+        pool.wait()
+
+
+def _was_interrupted() -> bool:
+    """Did the main thread end with Ctrl-C?  At a prompt that only says that something did, some time."""
+    return getattr(sys, "last_type", None) is KeyboardInterrupt and not (hasattr(sys, "ps1") or sys.flags.interactive)
 
 
 # ---- decorators

@@ -768,6 +768,74 @@ def test_a_program_that_does_not_wait_finishes_its_calls_and_ends() -> None:
     assert (code, out, err) == (0, "32\n", "")
 
 
+def interrupted(text: str) -> tuple[int, str, str]:
+    """Run a program, press Ctrl-C once when it says so, and let it end."""
+    import signal
+    import subprocess
+    import sys
+
+    started = subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})  # fmt: skip
+    with started:
+        assert started.stdout is not None
+        try:
+            assert started.stdout.readline() == "press\n"
+            started.send_signal(signal.SIGINT)
+            out, err = started.communicate(timeout=WAIT_S)
+        finally:
+            started.kill()
+        return started.returncode, out, err
+
+
+HANGS = """
+import foxden, threading
+from tests.support import boxed
+
+def hung(pool):
+    future = pool.submit(boxed.hang)
+    future.add_done_callback(lambda f: print(f.exception()))
+    while not future.running():
+        pass
+    timer = threading.Timer(0.3, print, ["press"], {"flush": True})
+    timer.daemon = True
+    timer.start()
+    return future
+
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pool = foxden.SandboxExecutor(1)\nhung(pool).result()",
+        "with foxden.SandboxExecutor(1) as pool:\n    hung(pool).result()",
+    ],
+    ids=["without with", "with"],
+)
+def test_ctrl_c_ends_the_calls_that_run_and_the_program(text: str) -> None:
+    code, out, err = interrupted(HANGS + text)
+    assert code == -2, "as Python itself ends"
+    assert out.startswith("utility child ")
+    assert "its executor was shut down while running hang" in out
+    assert err.splitlines()[-1] == "KeyboardInterrupt"
+
+
+def test_ctrl_c_ends_the_calls_that_a_program_finishes_at_its_end() -> None:
+    code, out, err = interrupted(HANGS + "pool = foxden.SandboxExecutor(1)\nhung(pool)")
+    assert (code, err) == (0, "")
+    assert "its executor was shut down while running hang" in out
+
+
+def test_a_call_that_ends_after_ctrl_c_was_caught_is_finished() -> None:
+    """The control: only an interrupt that ended the program ends its calls."""
+    code, out, err = interrupted(
+        "import foxden, time\npool = foxden.SandboxExecutor(1)\nfuture = pool.submit(time.sleep, 2)\n"
+        "future.add_done_callback(lambda f: print('done', f.exception()))\nwhile not future.running(): pass\n"
+        "try:\n    print('press', flush=True)\n    time.sleep(5)\nexcept KeyboardInterrupt:\n    pass"
+    )
+    assert (code, out, err) == (0, "done None\n", "")
+
+
 def test_an_executor_that_nobody_holds_ends_its_workers(den: Den) -> None:
     pool = SandboxExecutor(1, den=den)
     assert run(pool, boxed.double, 1) == 2

@@ -55,7 +55,8 @@ class Pool:
         self._deadlines = Deadlines()
         self._sleeps_until = FOREVER
         self._closing = False
-        self._den_gone = False
+        self._den_gone = self._stopped = False
+        self._ended_all = threading.Event()
         self._broken: FoxdenError | None = None
         self._pid = os.getpid()
         self._hearing = Hearing()
@@ -130,6 +131,16 @@ class Pool:
             call.future.cancel()
             call.future.set_running_or_notify_cancel()
         self._hearing.ring()
+
+    def stop(self) -> None:
+        """Take no more calls, and end those there are with their workers.  Returns at once."""
+        self._stopped = True
+        self.close(cancel=True)
+
+    def wait(self) -> None:
+        """Until all has ended.  Not by joining the thread: one that Ctrl-C has interrupted once returns at once."""
+        if os.getpid() == self._pid:
+            self._ended_all.wait()
 
     # ---- workers come and go
 
@@ -458,10 +469,12 @@ class Pool:
             raise
         finally:
             self._tear_down()
+            self._ended_all.set()
 
     def _has_ended(self) -> bool:
         with self._lock:
-            return self._den_gone or (self._closing and not self._schedule.is_at_work)
+            is_over = self._den_gone or self._stopped
+            return is_over or (self._closing and not self._schedule.is_at_work)
 
     def _step(self) -> None:
         with self._lock:
