@@ -20,12 +20,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any, ParamSpec, TypeVar, overload
 
+from foxden.errors import FoxdenError
 from foxden.ipc.values import MAX_RESULT
 from foxden.parent.call_pools import CallPools
 from foxden.parent.calls import CallFuture
 from foxden.parent.den import AsyncDen, Den
 from foxden.parent.function_view import make_grants
-from foxden.parent.functions import Functions
+from foxden.parent.functions import Functions, check_options
 from foxden.parent.grant_arguments import StrPath
 from foxden.parent.policies import Policy, policy_grants
 from foxden.parent.workers import Pool
@@ -33,7 +34,7 @@ from foxden.sandbox.grants import FUNCTION_POLICY
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Paths = Iterable[str | os.PathLike[str]]
+Paths = Iterable[str | os.PathLike[str]] | str | os.PathLike[str]
 _DASK = "distributed.worker"  # its tasks come wrapped, and their answers are to be wrapped again
 UNTRUSTED_TIMEOUT_S = 60.0  # of `untrusted`, which has no place to say another
 
@@ -41,9 +42,9 @@ UNTRUSTED_TIMEOUT_S = 60.0  # of `untrusted`, which has no place to say another
 class SandboxExecutor(Executor):
     """Runs functions in `utility` processes: no network, no files but what they import, no other processes.
 
-    max_workers: as many as there are processors.  read, write: paths that functions may use beside their imports.
+    max_workers: as many as there are processors.  read, write: paths, or one, to use beside what functions import.
     connect: nothing yet: functions have no network.
-    env: variables, or names whose values are the caller's.  preload: modules that each worker imports.
+    env: variables, None for the caller's own, or names of those.  preload: modules that each worker imports.
     timeout, cpu_time: seconds for one call, and of processor time in it; its worker is ended then.
     memory: bytes, or a size like "512 MiB", for one worker.
     initializer, initargs, max_tasks_per_child: as in the standard library.  fresh: each call gets a worker of its own.
@@ -63,7 +64,7 @@ class SandboxExecutor(Executor):
         read: Paths = (),
         write: Paths = (),
         connect: Iterable[str] = (),
-        env: Mapping[str, str] | Iterable[str] | None = None,
+        env: Mapping[str, str | None] | Iterable[str] | None = None,
         preload: Iterable[str] = (),
         timeout: float | None = None,
         cpu_time: float | None = None,
@@ -79,6 +80,7 @@ class SandboxExecutor(Executor):
         returns: Iterable[type] = (),
         max_result: int = MAX_RESULT,
     ) -> None:
+        _check_den(den)
         grants = make_grants(
             read=read, write=write, connect=connect, env=env, memory=memory, level=level,
             policy=policy_grants(policy, FUNCTION_POLICY),
@@ -218,6 +220,22 @@ def _shared_executor(options: Mapping[str, Any]) -> SandboxExecutor:
         return _shared[key]
 
 
+def _check_den(den: object) -> None:
+    if not isinstance(den, Den | AsyncDen | None):
+        raise FoxdenError(f"den: expected an open foxden.Den, got {den!r}", hint="with Den() as den: …")
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    if not options:
+        return
+    try:
+        inspect.signature(SandboxExecutor).bind(**options)
+    except TypeError as error:
+        raise TypeError(f"sandboxed: {error}") from None
+    _check_den(options.get("den"))
+    check_options(**options)
+
+
 def _is_inside() -> bool:
     """Is this a locked worker?  That its module is loaded says nothing: anybody can import it, anywhere."""
     return getattr(sys.modules.get(_INSIDE), "is_serving", False) is True
@@ -238,10 +256,12 @@ def sandboxed(**options: Any) -> Callable[[Callable[P, T]], Callable[P, T]]: ...
 
 
 def sandboxed(function: Any = None, /, **options: Any) -> Any:
-    """Make every call of a function run in a sandboxed worker.  `options`: those of SandboxExecutor.
+    """Make every call of a function run in a sandboxed worker.  `options`: those of SandboxExecutor, checked now as far
+    as that needs no file: the first call makes the executor.
 
     Works for `async def` too: the call is awaited here, and the coroutine runs there.
     """
+    _check_options(options)
     if function is None:
         return functools.partial(sandboxed, **options)
     if not callable(function):

@@ -540,6 +540,64 @@ def test_options_that_make_no_sense_are_refused(den: Den, options: dict[str, Any
         SandboxExecutor(den=den, **options)
 
 
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"max_workers": "2"}, TypeError, "max_workers must be an integer, got '2'"),
+        ({"timeout": [1]}, foxden.FoxdenError, r"timeout: expected more than 0 seconds, got \[1\]"),
+        ({"cpu_time": True}, foxden.FoxdenError, "cpu_time: expected more than 0 seconds, got True"),
+        ({"max_result": "1 MB"}, foxden.FoxdenError, "max_result: expected 1 to .* bytes, got '1 MB'"),
+        ({"max_result": 1.5}, foxden.FoxdenError, "max_result: expected 1 to .* bytes, got 1.5"),
+        ({"preload": 5}, foxden.FoxdenError, "preload: expected names of modules, got 5"),
+        ({"memory": [1]}, foxden.FoxdenError, "memory: expected bytes or a size"),
+        ({"den": 5}, foxden.FoxdenError, "den: expected an open foxden.Den, got 5"),
+    ],
+    ids=str,
+)
+def test_an_option_of_another_type_is_told_in_words(
+    options: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    """By the executor, and by the decorator before any call, which makes no executor for that."""
+    before = dict(executor._shared)
+    with pytest.raises(error, match=words):
+        SandboxExecutor(**options)
+    with pytest.raises(error, match=words):
+        foxden.sandboxed(**options)
+    with pytest.raises(TypeError, match="sandboxed: got an unexpected keyword argument 'bad'"):
+        foxden.sandboxed(bad=1)
+    assert executor._shared == before
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [("landlok", "got 'landlok'"), (["landlok"], "got 'landlok'"), (5, "got 5"), ("root,network", "'root,network'")],
+)
+def test_layers_that_may_be_missing_are_named_in_full(given: Any, words: str) -> None:
+    with pytest.raises(foxden.PolicyError, match=f"expected the name of a layer, .*{words}"):
+        SandboxExecutor(allow_partial=given)
+    with SandboxExecutor(1, allow_partial="landlock") as pool:
+        assert run(pool, boxed.double, 1) == 2
+
+
+def test_a_variable_of_none_is_the_callers_own(den: Den, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOXDEN_TEST_MARK", "mine")
+    monkeypatch.delenv("FOXDEN_TEST_ABSENT", raising=False)
+    with SandboxExecutor(1, den=den, env={"FOXDEN_TEST_MARK": None, "FOXDEN_TEST_ABSENT": None, "A": "b"}) as pool:
+        found = run(pool, boxed.environment)
+    assert (found["FOXDEN_TEST_MARK"], found["A"]) == ("mine", "b")
+    assert "FOXDEN_TEST_ABSENT" not in found
+    with pytest.raises(foxden.FoxdenError, match="env: expected a list of names, got 'PATH'"):
+        SandboxExecutor(den=den, env="PATH")
+
+
+def test_calls_of_a_closed_den_are_told_that_it_is() -> None:
+    den = Den(warm=("utility",))
+    assert den.call(boxed.double, 1) == 2
+    den.close()
+    with pytest.raises(foxden.DenClosed):
+        den.call(boxed.double, 1)
+
+
 # --- the box ----------------------------------------------------------------------------------------------------
 
 

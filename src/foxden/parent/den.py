@@ -29,7 +29,8 @@ from foxden.protocols.network import LoadSink
 
 if TYPE_CHECKING:
     from foxden.parent.answers import Page, Reply
-    from foxden.parent.calls import Sizes
+    from foxden.parent.calls import CallFuture, Sizes
+    from foxden.parent.functions import Functions
     from foxden.parent.support import SupportReport
     from foxden.parent.utility import Settings
     from foxden.parent.workers import Pool
@@ -148,6 +149,16 @@ class _Door:
         self._soon(lambda: runtime.prepare_functions(with_broker=starter.asks_broker))
         return pool
 
+    def _send(self, functions: Functions, function: Any, args: Any, kwargs: Any) -> CallFuture:
+        """Raises: what Functions.submit raises, but DenClosed where that is why there are no workers any more."""
+        try:
+            return functions.submit(function, args, kwargs)
+        except RuntimeError:
+            refusal = self._refusal()
+            if refusal is None:
+                raise
+            raise refusal from None
+
     def _soon(self, act: Callable[[], object]) -> bool:
         try:
             self._loop.call_soon_threadsafe(act)
@@ -210,6 +221,7 @@ async def _make(
 
 def _layers(names: Iterable[str]) -> tuple[Layer, ...]:
     known = {layer.value: layer for layer in Layer}
+    names = tuple(names) if isinstance(names, Iterable) and not isinstance(names, str) else (names,)
     for name in names:
         if name not in known:
             raise PolicyError(f"expected the name of a layer, got {name!r}", hint=f"one of {', '.join(known)}")
@@ -272,7 +284,7 @@ class Den(_Door):
         ChildCrashed.
         """
         with self._calls.lend(policy) as functions:
-            return functions.submit(function, args, kwargs).result()  # type: ignore[no-any-return]
+            return self._send(functions, function, args, kwargs).result()  # type: ignore[no-any-return]
 
     def processes(self) -> list[ProcessRecord]:
         """All processes of this den, the parent first."""
@@ -353,6 +365,9 @@ class AsyncDen(_Door):
     ) -> Any:
         """See Den.call.  A function that is `async` runs in the worker, on a loop of its own there."""
         with self._calls.lend(policy) as functions:
+            refusal = self._refusal()
+            if refusal is not None:
+                raise refusal
             return await functions.awaited(function, args, kwargs)
 
     async def processes(self) -> list[ProcessRecord]:

@@ -53,10 +53,10 @@ class FunctionGrants(msgspec.Struct, frozen=True):
 
 def make_grants(
     *,
-    read: Iterable[str | os.PathLike[str]],
-    write: Iterable[str | os.PathLike[str]],
+    read: Iterable[str | os.PathLike[str]] | str | os.PathLike[str],
+    write: Iterable[str | os.PathLike[str]] | str | os.PathLike[str],
     connect: Iterable[str],
-    env: Mapping[str, str] | Iterable[str] | None,
+    env: Mapping[str, str | None] | Iterable[str] | None,
     memory: int | str | None,
     level: int | None,
     policy: Grants,
@@ -145,11 +145,17 @@ def _paths(name: str, given: Any) -> Iterable[str]:
 
 
 def _environment(given: Any) -> dict[str, str]:
-    """`{"NAME": "value"}`, or names whose values are the caller's own."""
+    """`{"NAME": "value"}`, None for the caller's own, if there is one; or names whose values are the caller's own."""
     if given is None:
         return {}
+    if isinstance(given, str | bytes):
+        raise FoxdenError(f"env: expected a list of names, got {given!r}", hint=f"env=[{given!r}]")
     try:
-        pairs = given.items() if isinstance(given, Mapping) else [(name, os.environ[name]) for name in given]
+        if isinstance(given, Mapping):
+            own = ((name, os.environ.get(name) if value is None else value) for name, value in given.items())
+            pairs = [(name, value) for name, value in own if value is not None]
+        else:
+            pairs = [(name, os.environ[name]) for name in given]
         found = {str(name): str(value) for name, value in pairs}
     except (TypeError, KeyError) as error:
         raise FoxdenError(f"env: expected names and values, got {error}", hint="env={'TZ': 'UTC'}") from None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import importlib
+import numbers
 import os
 import sys
 import time
@@ -26,6 +27,7 @@ from foxden.parent.import_folders import import_path, kept_back, readable_folder
 from foxden.parent.importable import View
 from foxden.parent.utility import Settings
 from foxden.parent.workers import Pool
+from foxden.sandbox.grants import Grants
 from foxden.sandbox.paths import Access
 
 MakePool = Callable[[Settings, Sizes, Callable[[], None]], Pool]
@@ -55,21 +57,17 @@ class Functions:
         finished: Callable[[], None] = lambda: None,
     ) -> None:
         """Raises: FoxdenError, PolicyError, ArgumentsNotSendable, ValueError, TypeError; what make_pool raises."""
+        given = grants or FunctionGrants()
+        sizes = _sizes(
+            max_workers, given.policy.timeout_s if timeout is None else timeout,
+            given.policy.cpu_time_s if cpu_time is None else cpu_time, max_tasks_per_child, fresh=fresh,
+        )  # fmt: skip
+        _check_initializer(initializer)
         path = import_path()
         folders = readable_folders(path)
-        given = grants or FunctionGrants()
         granted = [path for path, access in given.policy.files if access & Access.READ]
         shown = (*folders, *given.read, *given.write, *granted)
         self._view = View((*shown, _stdlib()))
-        sizes = Sizes(
-            max_workers=_workers(max_workers),
-            seconds=_seconds("timeout", given.policy.timeout_s if timeout is None else timeout),
-            cpu_seconds=_seconds("cpu_time", given.policy.cpu_time_s if cpu_time is None else cpu_time),
-            calls_each=1 if fresh else _tasks(max_tasks_per_child),
-            spare=fresh,
-        )
-        if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
         settings = Settings(
             grants=given,
             path=path,
@@ -145,6 +143,49 @@ def _all_or_none(futures: Iterable[CallFuture]) -> list[CallFuture]:
     return sent
 
 
+def check_options(
+    *,
+    max_workers: int | None = None,
+    preload: Iterable[str] = (),
+    timeout: float | None = None,
+    cpu_time: float | None = None,
+    initializer: Callable[..., object] | None = None,
+    max_tasks_per_child: int | None = None,
+    returns: Iterable[type] = (),
+    max_result: int = MAX_RESULT,
+    memory: int | str | None = None,
+    level: int | None = None,
+    connect: Iterable[str] = (),
+    **others: object,
+) -> None:
+    """Check what can be checked of SandboxExecutor's options before it is made: not what only a file system knows.
+
+    Raises: what Functions and make_grants raise for them."""
+    make_grants(read=(), write=(), connect=connect, env=None, memory=memory, level=level, policy=Grants())
+    _sizes(max_workers, timeout, cpu_time, max_tasks_per_child, fresh=False)
+    _check_initializer(initializer)
+    _modules(preload)
+    _types(returns, ())
+    _size(max_result)
+
+
+def _sizes(
+    max_workers: int | None, timeout: float | None, cpu_time: float | None, tasks: int | None, *, fresh: bool
+) -> Sizes:
+    return Sizes(
+        max_workers=_workers(max_workers),
+        seconds=_seconds("timeout", timeout),
+        cpu_seconds=_seconds("cpu_time", cpu_time),
+        calls_each=1 if fresh else _tasks(tasks),
+        spare=fresh,
+    )
+
+
+def _check_initializer(given: object) -> None:
+    if given is not None and not callable(given):
+        raise TypeError("initializer must be a callable")
+
+
 def _name(function: Any) -> str:
     return str(getattr(function, "__qualname__", None) or type(function).__qualname__)[:200]
 
@@ -156,6 +197,8 @@ def _stdlib() -> str:
 def _workers(given: int | None) -> int:
     if given is None:
         return len(os.sched_getaffinity(0)) or 1
+    if not isinstance(given, int):
+        raise TypeError(f"max_workers must be an integer, got {given!r}")
     if given <= 0:
         raise ValueError("max_workers must be greater than 0")
     return given
@@ -174,19 +217,19 @@ def _tasks(given: int | None) -> int | None:
 def _seconds(name: str, given: float | None) -> float | None:
     if given is None:
         return None
-    if isinstance(given, str) or not given > 0:  # this way round for nan
+    if isinstance(given, bool) or not isinstance(given, numbers.Real) or not given > 0:  # this way round for nan
         raise FoxdenError(f"{name}: expected more than 0 seconds, got {given!r}", hint=f"{name}=5")
-    return min(given, _LONGEST_S)
+    return min(float(given), _LONGEST_S)
 
 
 def _size(given: int) -> int:
-    if not 0 < given <= 4 << 30:
-        raise FoxdenError(f"max_result: expected 1 to {4 << 30} bytes, got {given}")
-    return given
+    if isinstance(given, bool) or not isinstance(given, numbers.Integral) or not 0 < given <= 4 << 30:
+        raise FoxdenError(f"max_result: expected 1 to {4 << 30} bytes, got {given!r}", hint="max_result=64 << 20")
+    return int(given)
 
 
 def _modules(given: Iterable[str]) -> tuple[str, ...]:
-    names = (given,) if isinstance(given, str) else tuple(given)
+    names = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
     for name in names:
         if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
             raise FoxdenError(f"preload: expected names of modules, got {name!r}", hint="preload=['numpy']")

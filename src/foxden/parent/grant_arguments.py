@@ -23,10 +23,10 @@ _DAY_S = 86_400.0
 class GrantArguments(TypedDict, total=False):
     """What may be granted, by the names that all calls share."""
 
-    read: Iterable[StrPath]
-    write: Iterable[StrPath]
+    read: Iterable[StrPath] | StrPath
+    write: Iterable[StrPath] | StrPath
     files: Mapping[str, str]
-    deny: Iterable[StrPath]
+    deny: Iterable[StrPath] | StrPath
     connect: Iterable[str]
     env: Mapping[str, str | None] | Iterable[str]
     timeout: float | None
@@ -70,8 +70,9 @@ def real_path(path: str) -> str | None:
 
 
 def _listed(where: str, paths: Any, check: Callable[[str, StrPath], str]) -> tuple[str, ...]:
+    """One path, or several."""
     if isinstance(paths, str | bytes | os.PathLike):
-        raise PolicyError(f"{where}: expected a list of paths, got {paths!r}", hint=f"{where}=[{str(paths)!r}]")
+        return (check(where, os.fsdecode(paths)),)
     try:
         return tuple(check(where, path) for path in paths)
     except TypeError:

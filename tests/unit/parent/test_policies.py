@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -87,12 +88,16 @@ def test_links_of_arguments_are_followed_and_those_of_a_file_are_not(data: Path,
         Policy.from_toml(f'[files]\n"{tmp_path}/link" = "r"')
 
 
+def test_one_path_need_not_be_in_a_list(data: Path) -> None:
+    for one in (str(data), data, os.fsencode(data)):
+        assert Policy(read=one, deny="/usr") == Policy(read=[data], deny=["/usr"])
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"raed": ["/usr"]}, "one of the arguments extends, read"),
         ({"extends": "content"}, "extends: expected 'plugin' or 'utility'"),
-        ({"read": "/usr"}, "read: expected a list of paths"),
         ({"read": [3]}, "read: expected a list of paths"),
         ({"read": ["/no/such/path"]}, "read: expected a file or directory that exists"),
         ({"write": ["/proc"]}, "write: expected less than '/proc'"),
