@@ -22,6 +22,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from foxden.errors import FoxdenError
 from foxden.ipc.values import MAX_RESULT
+from foxden.model.records import Violation
 from foxden.parent.call_pools import CallPools
 from foxden.parent.calls import CallFuture
 from foxden.parent.den import AsyncDen, Den
@@ -127,6 +128,17 @@ class SandboxExecutor(Executor):
             return _results_of(self._functions.submit_all(fn, zip(*iterables, strict=False)), until)
         futures = self._functions.submit_chunks(fn, _chunks(iterables, chunksize))
         return itertools.chain.from_iterable(_results_of(futures, until))
+
+    def violations(self, future: Future[Any] | None = None) -> list[Violation]:
+        """What its workers were refused, oldest first, as much as is kept: see Den.violations.
+
+        future: only what was refused since its worker got this call.  It comes a moment later than the answer; what a
+        worker was refused before is counted once a second.
+        """
+        if not isinstance(future, CallFuture | None):
+            raise FoxdenError(f"violations: expected a future of a call, got {future!r}", hint="ask without one")
+        refused = self._functions.pool.refused
+        return refused.records(future) if refused is not None else []
 
     def __reduce__(self) -> Any:
         raise TypeError("an executor cannot leave its process: an object that has one sends a function without it")

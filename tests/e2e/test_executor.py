@@ -673,6 +673,74 @@ def test_what_a_function_was_refused_is_told(den: Den, pool: SandboxExecutor) ->
         time.sleep(0.05)
 
 
+def noted(ask: Any) -> list[str]:
+    """Notes on the PermissionError of a call.  A busy machine may be late with them, but not each time."""
+    for _ in range(5):
+        with pytest.raises(PermissionError) as caught:
+            ask()
+        notes: list[str] = getattr(caught.value, "__notes__", [])
+        if notes:
+            break
+    return notes
+
+
+@pytest.mark.usefixtures("shared_executors")
+def test_an_error_says_what_was_refused_and_what_would_allow_it(den: Den, pool: SandboxExecutor) -> None:
+    passwd = ["refused by the sandbox: open /etc/passwd for reading; hint: read=['/etc/passwd']"]
+    assert noted(lambda: run(pool, boxed.open_file, "/etc/passwd")) == passwd
+    assert noted(lambda: run(pool, boxed.open_file, "/etc/passwd")) == passwd, "equal acts are told later, and known"
+    assert noted(lambda: den.call(boxed.open_file, "/etc/passwd")) == passwd
+    assert noted(lambda: foxden.untrusted(boxed.open_file, "/etc/passwd")) == passwd
+    assert noted(lambda: asyncio.run(waited(pool, boxed.open_file, "/etc/passwd"))) == passwd
+    (wrote,) = noted(lambda: run(pool, boxed.open_file, "/etc/new", "w"))
+    assert wrote.startswith("refused by the sandbox: open /etc/new for writing; hint: write=['/etc']")
+    fork = noted(lambda: foxden.untrusted(boxed.fork))
+    assert fork
+    assert fork[-1].startswith("refused by the sandbox: clone; hint: no option allows this")
+
+
+async def waited(pool: SandboxExecutor, function: Any, *args: Any) -> Any:
+    return await asyncio.wrap_future(pool.submit(function, *args))
+
+
+def test_what_only_a_worker_says_explains_nothing(den: Den) -> None:
+    with SandboxExecutor(1, den=den) as pool:
+        assert noted(lambda: run(pool, boxed.open_file, "/etc/passwd")), "the control"
+        for number, path in ((13, None), (13, "/etc/group"), (1, "/etc/passwd"), (2, "/etc/passwd")):
+            error = pool.submit(boxed.claim, number, path).exception(WAIT_S)
+            assert isinstance(error, OSError)
+            assert getattr(error, "__notes__", []) == [], (number, path)
+
+
+def test_violations_are_those_of_the_executors_workers_and_of_one_call(den: Den) -> None:
+    def paths(pool: SandboxExecutor, future: Any = None) -> list[str | None]:
+        return [each.path for each in pool.violations(future) if each.path in ("/etc/passwd", "/etc/group")]
+
+    def until_told(pool: SandboxExecutor, path: str) -> None:
+        until = time.monotonic() + 5
+        while path not in paths(pool):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+    with SandboxExecutor(1, den=den) as pool, SandboxExecutor(1, den=den) as other:
+        first = pool.submit(boxed.open_file, "/etc/passwd")
+        assert isinstance(first.exception(WAIT_S), PermissionError)
+        until_told(pool, "/etc/passwd")
+        second = pool.submit(boxed.open_file, "/etc/group")
+        assert isinstance(second.exception(WAIT_S), PermissionError)
+        until_told(pool, "/etc/group")
+        assert paths(pool) == ["/etc/passwd", "/etc/group"]
+        assert paths(pool, second) == ["/etc/group"]
+        assert paths(other) == []
+        with pytest.raises(foxden.FoxdenError, match="expected a future of a call"):
+            pool.violations(concurrent.futures.Future())
+    assert paths(pool) == ["/etc/passwd", "/etc/group"], "after its end, too"
+    with SandboxExecutor(1) as own:
+        assert isinstance(own.submit(boxed.open_file, "/etc/passwd").exception(WAIT_S), PermissionError)
+        until_told(own, "/etc/passwd")
+    assert paths(own) == ["/etc/passwd"], "and after its den's"
+
+
 @pytest.mark.parametrize("how", ["print", "stderr", "os.write", "libc"])
 def test_a_function_may_write_more_at_once_than_any_buffer_holds(pool: SandboxExecutor, how: str) -> None:
     assert run(pool, boxed.write_much, 220, how) == 220

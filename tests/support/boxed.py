@@ -351,6 +351,10 @@ def write_much(size: int, how: str) -> int:
     return size
 
 
+def claim(number: int, path: str | None) -> None:
+    raise OSError(number, "I say", *([path] if path else []))
+
+
 def answer_for_another() -> str:
     """Send an answer to a call that is not being run."""
     from foxden.ipc.codec import Kind, encode

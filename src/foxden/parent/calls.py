@@ -65,7 +65,9 @@ class CallFuture(Future[Any]):
     listen: Callable[[], None] | None = None
     watched = False  # somebody waits for it who does not read
     pid = 0  # of the worker that it was given to last: what that one was refused is told by its pid …
+    child_id = 0  # … or by its number in the den, which no other child will have
     given_at = 0.0  # … and since when, in seconds since the epoch
+    explain: Callable[[CallFuture, OSError], None] | None = None  # note on an error what was refused in the call
 
     @property
     def _waiters(self) -> list[Any]:
@@ -78,10 +80,24 @@ class CallFuture(Future[Any]):
         self._waiting = nobody
 
     def result(self, timeout: float | None = None) -> Any:
-        return super().result(self._helped(timeout))
+        try:
+            return super().result(self._helped(timeout))
+        except OSError as error:
+            self._explain(error)
+            raise
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        return super().exception(self._helped(timeout))
+        error = super().exception(self._helped(timeout))
+        if isinstance(error, OSError):
+            self._explain(error)
+        return error
+
+    def _explain(self, error: OSError) -> None:
+        """Once, when somebody first sees it."""
+        explain = self.explain
+        if explain is not None and error.errno is not None:  # not that the caller waited too long
+            self.explain = None
+            explain(self, error)
 
     def done(self) -> bool:
         self.watch()

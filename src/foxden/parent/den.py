@@ -130,6 +130,7 @@ class _Door:
 
     def make_pool(self, settings: Settings, sizes: Sizes, finished: Callable[[], None] = lambda: None) -> Pool:
         """Workers of their own, on this den: what SandboxExecutor is made of.  Raises DenClosed, PolicyError."""
+        from foxden.parent.refused import Refused
         from foxden.parent.utility import Starter
         from foxden.parent.workers import Pool
 
@@ -144,7 +145,8 @@ class _Door:
             if refusal is not None:
                 raise refusal
             starter = Starter(runtime.processes, runtime.plans, runtime.brokers, settings)
-            pool = Pool(self._soon, starter, sizes, finished=ended)
+            refused = Refused(self._soon, runtime.violations)
+            pool = Pool(self._soon, starter, sizes, finished=ended, refused=refused)
             self._pools.add(pool)
         self._soon(lambda: runtime.prepare_functions(with_broker=starter.asks_broker))
         return pool

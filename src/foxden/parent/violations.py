@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import msgspec
 
@@ -37,6 +37,7 @@ class _Entry(msgspec.Struct):
     key: tuple[object, ...]
     count: int
     written: int  # the count that the report has
+    last: float  # when the last of them was told
 
     def record(self) -> Violation:
         return self.first if self.count == self.first.count else msgspec.structs.replace(self.first, count=self.count)
@@ -92,14 +93,14 @@ class Violations:
         key = _key(child_id, violation)
         entry = self._by_key.get(key)
         if entry is not None:
-            self._grow(entry, violation.count)
+            self._grow(entry, violation)
             return
         child = self._children.setdefault(child_id, _Child())
         if not child.may_add(self._clock()):
             violation = too_many(violation, f"at most {RATE_MAX} new records a second of one child")
             key = _key(child_id, violation)
             if (entry := self._by_key.get(key)) is not None:
-                self._grow(entry, violation.count)
+                self._grow(entry, violation)
                 return
         self._keep(child_id, child, key, violation)
 
@@ -108,13 +109,14 @@ class Violations:
         if len(self.by_pid) > 4 * RING_MAX:  # a den may have children without end
             del self.by_pid[next(iter(self.by_pid))]
 
-    def _grow(self, entry: _Entry, count: int) -> None:
-        entry.count += count
+    def _grow(self, entry: _Entry, violation: Violation) -> None:
+        entry.count += violation.count
+        entry.last = max(entry.last, violation.time)
         if entry.count >= entry.written * _AGAIN:
             self._write(entry)
 
     def _keep(self, child_id: int, child: _Child, key: tuple[object, ...], violation: Violation) -> None:
-        entry = _Entry(violation, child_id, key, violation.count, written=0)
+        entry = _Entry(violation, child_id, key, violation.count, written=0, last=violation.time)
         self._entries[self._serial] = entry
         self._by_key[key] = entry
         child.add(self._serial)
@@ -166,6 +168,16 @@ class Violations:
             for entry in self._entries.values()
             if (pid is None or entry.first.pid == pid) and (child_id is None or entry.child_id == child_id)
         ]
+
+    def of_children(self, child_ids: Container[int], *, since: float = 0.0) -> list[Violation]:
+        """Those kept of these children, oldest first; `since`: seconds since the epoch, of the last of equal ones."""
+        return [
+            entry.record() for entry in self._entries.values() if entry.child_id in child_ids and entry.last >= since
+        ]
+
+    def children(self) -> frozenset[int]:
+        """Of whom there are records."""
+        return frozenset(self._children)
 
     def close(self) -> None:
         """Write the counts that have grown, and close the report."""

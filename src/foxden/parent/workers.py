@@ -28,6 +28,7 @@ from foxden.parent.deadlines import FOREVER, Deadlines
 from foxden.parent.endings import SENT, close_all, crash, end_soon, fail_all, settle
 from foxden.parent.hearing import LONGEST_SLEEP_S, Hearing
 from foxden.parent.hosts import End
+from foxden.parent.refused import Refused
 from foxden.parent.schedule import Schedule
 from foxden.parent.utility import Starter, Worker
 from foxden.workers_broken import WorkersBroken
@@ -47,7 +48,16 @@ Soon = Callable[[Callable[[], object]], bool]
 class Pool:
     """See the module's text.  `finished` is called on the pool's thread when all has ended."""
 
-    def __init__(self, soon: Soon, starter: Starter, sizes: Sizes, *, finished: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        soon: Soon,
+        starter: Starter,
+        sizes: Sizes,
+        *,
+        finished: Callable[[], None],
+        refused: Refused | None = None,
+    ) -> None:
+        self.refused = refused
         self._soon, self._starter, self._sizes, self._finished = soon, starter, sizes, finished
         self._lock = threading.RLock()  # a collector may run an executor's finalizer in the middle of anything
         self._schedule = Schedule(sizes)
@@ -78,7 +88,10 @@ class Pool:
 
     def _call(self, name: str, packed: Packed, each: int) -> Call:
         seconds, cpu_seconds = self._sizes.times(each or 1)
-        return Call(next(self._numbers), name, packed, bool(each), seconds, CallFuture(), cpu_seconds=cpu_seconds)
+        future = CallFuture()
+        if self.refused is not None:
+            future.explain = self.refused.explain
+        return Call(next(self._numbers), name, packed, bool(each), seconds, future, cpu_seconds=cpu_seconds)
 
     def _submit(self, call: Call, *, look: bool) -> CallFuture:
         self.check_open()  # before anything is read: what comes is not for a fork of this process
@@ -166,6 +179,8 @@ class Pool:
             self._not_started(error)
             return
         worker: Worker = task.result()
+        if self.refused is not None:
+            self.refused.began(worker.host.child_id)
         with self._lock:
             self._schedule.starting -= 1
             if self._hearing.is_over:  # all has ended meanwhile
@@ -227,7 +242,7 @@ class Pool:
                         self._start_if_needed()
                     return False
                 call.sent, call.worker = True, worker
-                future.pid, future.given_at = worker.host.pid, time.time()
+                future.pid, future.child_id, future.given_at = worker.host.pid, worker.host.child_id, time.time()
                 future.help = lambda timeout: self._help(worker, call, timeout)
                 future.listen = lambda: self._arm(worker, call)
                 is_next = self._schedule.busy.get(worker) is call
