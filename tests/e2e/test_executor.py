@@ -25,6 +25,7 @@ from tests.support import boxed
 import foxden
 from foxden import Den, SandboxExecutor, executor
 from foxden.errors import RemoteTraceback
+from foxden.parent import functions
 
 WAIT_S = 30
 
@@ -760,6 +761,42 @@ def test_memory_is_limited(den: Den) -> None:
         with pytest.raises(MemoryError):
             run(pool, boxed.allocate, 512 << 20)
         assert run(pool, boxed.double, 2) == 4
+
+
+def test_arguments_that_no_memory_of_a_worker_holds_are_not_sent(den: Den) -> None:
+    with SandboxExecutor(1, den=den, memory="256 MiB") as pool:
+        assert run(pool, len, np.zeros(140 << 20, "u1")) == 140 << 20, "the control: more than half goes down, too"
+        words = f"len: expected arguments of at most {256 << 20} bytes, a worker's memory, got {257 << 20}"
+        with pytest.raises(foxden.ArgumentsNotSendable, match=words) as caught:
+            pool.submit(len, bytes(257 << 20))
+        assert caught.value.hint.startswith("memory= more than 256 MiB")
+        with pytest.raises(foxden.ArgumentsNotSendable):
+            list(pool.map(len, [np.zeros(129 << 20, "u1"), np.zeros(129 << 20, "u1")], chunksize=2))
+        assert run(pool, boxed.double, 1) == 2
+
+
+@pytest.mark.parametrize(
+    "word", ["MemoryError", "OSError: [Errno 12] Cannot allocate memory", "what():  std::bad_alloc", "other"]
+)
+def test_a_worker_that_ends_with_words_of_memory_is_said_to_have_run_out_of_it(den: Den, word: str) -> None:
+    with SandboxExecutor(1, den=den) as pool, pytest.raises(foxden.ChildCrashed) as caught:
+        run(pool, boxed.end_like_one_without_memory, word)
+    memory = word != "other"
+    assert str(caught.value).endswith("; it seems to have run out of memory") == memory
+    assert (caught.value.hint == "memory=… gives it more, if that is so") == memory
+    assert caught.value.__notes__[-1] == f"hint: {caught.value.hint}"
+    assert caught.value.__notes__[0].endswith(word)
+
+
+def test_what_a_worker_does_before_it_is_ready_has_its_time(den: Den, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(functions, "_READY_S", 0.5)
+    slow: dict[str, Any] = {"den": den, "initializer": boxed.sleep, "initargs": (1,)}
+    with SandboxExecutor(1, **slow) as pool, pytest.raises(foxden.ChildTimeout) as caught:
+        run(pool, boxed.double, 1)
+    assert "the initializer took longer than 0.5 s" in str(caught.value)
+    assert caught.value.hint.startswith("timeout=…")
+    with SandboxExecutor(1, timeout=20, **slow) as pool:
+        assert run(pool, boxed.double, 1) == 2
 
 
 def test_processor_time_is_that_of_one_call(den: Den) -> None:

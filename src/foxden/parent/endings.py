@@ -1,7 +1,7 @@
-"""How calls and workers end: a future settled, a crash put into words, workers ended and waited for.
+"""How calls and workers end: a future settled, workers ended and waited for.
 
 Runs in: parent; what is named so on the den's loop.  Trusts: the kernel's word for how a worker ended.
-Flow: Pool → settle, fail_all, crash, end_soon, close_all.
+Flow: Pool → settle, fail_all, end_soon, close_all.
 Source: parent/workers.
 """
 
@@ -12,13 +12,10 @@ import contextlib
 import threading
 from collections.abc import Iterable
 
-from foxden.errors import ChildCrashed
 from foxden.parent.arguments import Packed
 from foxden.parent.calls import Call, CallFuture
-from foxden.parent.hosts import End
 from foxden.parent.utility import Worker
 
-_STDERR_LINES = 20
 _LAST_WORDS_S = 0.3  # for a worker that closed its pipe, to end by itself
 
 SENT = Packed(b"", (), 0)  # in the place of what was sent: the arguments need not live as long as the future
@@ -43,13 +40,6 @@ def fail_all(calls: Iterable[Call], error: BaseException) -> None:
 def end_soon(worker: Worker) -> None:
     """On the den's loop: it closed its pipe.  Most likely it is ending; the kernel is about to say how."""
     asyncio.get_running_loop().call_later(_LAST_WORDS_S, worker.host.kill, "closed its pipe")
-
-
-def crash(worker: Worker, call: Call, end: End) -> ChildCrashed:
-    error = worker.host.crash(f"running {call.name}")
-    if end.log:
-        error.add_note("\n".join(["what it wrote last:", *end.log.splitlines()[-_STDERR_LINES:]]))
-    return error
 
 
 def close_all(workers: list[Worker], closed: threading.Event) -> None:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from foxden.errors import FoxdenError
+from foxden.errors import ArgumentsNotSendable, FoxdenError
 from foxden.ipc.value_encode import is_plain_record, name_of
 from foxden.ipc.values import MAX_RESULT
 from foxden.parent import arguments
@@ -33,6 +33,7 @@ from foxden.sandbox.paths import Access
 MakePool = Callable[[Settings, Sizes, Callable[[], None]], Pool]
 _LIBRARIES = ("numpy", "pandas", "pyarrow")  # that results may be made with
 _LONGEST_S = 86_400.0
+_READY_S = 60.0  # that preload and initializer may take at least
 _LOOK_EVERY, _LOOK_S = 8, 0.001  # chunks, or seconds, between two looks for what is done
 
 
@@ -78,9 +79,11 @@ class Functions:
             preload=(preload := _modules(preload)),
             types=_types(returns, preload),
             max_result=_size(max_result),
+            ready_s=max(_READY_S, sizes.seconds or 0),
             initializer=arguments.pack_whole(initializer, initargs, view=self._view) if initializer else b"",
         )
         self.is_fresh = fresh
+        self._memory = settings.memory
         self.pool = make_pool(settings, sizes, finished)
         self.max_workers = sizes.max_workers
 
@@ -91,12 +94,22 @@ class Functions:
 
         Raises ArgumentsNotSendable; RuntimeError, WorkersBroken, DenClosed when no more calls are taken."""
         packed = arguments.pack(function, args, kwargs, view=self._view)
-        return self.pool.submit(name or _name(function), packed)
+        name = name or _name(function)
+        return self.pool.submit(name, self._checked(name, packed))
+
+    def _checked(self, name: str, packed: arguments.Packed) -> arguments.Packed:
+        """A worker holds what it is sent: more than all its memory cannot come there."""
+        if self._memory and packed.size > self._memory:
+            raise ArgumentsNotSendable(
+                f"{name}: expected arguments of at most {self._memory} bytes, a worker's memory, got {packed.size}",
+                hint=f"memory= more than {self._memory >> 20} MiB, or arguments in smaller pieces",
+            )
+        return packed
 
     def submit_all(self, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> list[CallFuture]:
         """One call for each row of arguments; the function is packed once for all of them."""
         name, function = _name(function), arguments.pack_function(function, view=self._view)
-        packed = (arguments.pack(function, row, {}, view=self._view) for row in calls)
+        packed = (self._checked(name, arguments.pack(function, row, {}, view=self._view)) for row in calls)
         return _all_or_none(self.pool.submit(name, one) for one in packed)
 
     def submit_chunks(
@@ -105,7 +118,10 @@ class Functions:
         """Of each chunk, call the function once for each first argument, second argument … of its columns, one after
         the other in one worker; its future has a list."""
         name, function = _name(function), arguments.pack_function(function, view=self._view)
-        packed = ((arguments.pack(function, columns, None, view=self._view), len(columns[0])) for columns in chunks)
+        packed = (
+            (self._checked(name, arguments.pack(function, columns, None, view=self._view)), len(columns[0]))
+            for columns in chunks
+        )
         return _all_or_none(self._sent(name, packed))
 
     def _sent(self, name: str, packed: Iterable[tuple[arguments.Packed, int]]) -> Iterator[CallFuture]:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import enum
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -41,6 +42,9 @@ def _tell(who: ChildHost, what: str) -> None:
         listener(str(who), what)
 
 
+# How Python, the kernel's words, C++ and OpenBLAS say it.
+_OUT_OF_MEMORY = re.compile(r"MemoryError|Cannot allocate memory|bad_alloc|[Mm]emory allocation .*failed|out of memory")
+_LAST_LINES = 20  # of what a child wrote, that an error shows
 _SHUTDOWN_S = 2.0  # to finish in, when asked to; a stopped or hostile child is ended then
 
 
@@ -68,6 +72,11 @@ class End(msgspec.Struct, frozen=True):
         if self.exit_code is not None:
             return f"exited with {self.exit_code}"
         return "gone"
+
+    def seems_out_of_memory(self) -> bool:
+        """By the child's own last words, so only a guess."""
+        last = self.log.splitlines()[-1:]
+        return not self.reason and bool(last) and _OUT_OF_MEMORY.search(last[0]) is not None
 
 
 # (child, where its filter's notifications come, where its stacks come); takes over both descriptors
@@ -295,11 +304,18 @@ class ChildHost:
     def crash(self, doing: str) -> ChildCrashed:
         """The error for someone whose work this child did not finish."""
         end = self.ended.result() if self.ended.done() else End(reason=self._reason)
-        return ChildCrashed(
-            f"{self} {end.text()} while {doing}",
+        guess = "; it seems to have run out of memory" if end.seems_out_of_memory() else ""
+        error = ChildCrashed(
+            f"{self} {end.text()} while {doing}{guess}",
             pid=self.pid,
             process_type=self.row.name,
             signal=end.signal,
             exit_code=end.exit_code,
-            hint="" if end.reason else "the next one starts afresh; `--debug` shows what it wrote before it ended",
         )
+        if end.log:
+            error.add_note("\n".join(["what it wrote last:", *end.log.splitlines()[-_LAST_LINES:]]))
+        if not end.reason:
+            more = guess and self.row.name == "utility"
+            shown = "; a traceback, of the command with --debug, shows what it wrote last" if end.log else ""
+            error.hint = "memory=… gives it more, if that is so" if more else f"the next one starts afresh{shown}"
+        return error

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from foxden.errors import BadMessage, ChildCrashed, RemoteTraceback
+from foxden.errors import BadMessage, ChildCrashed, ChildTimeout, RemoteTraceback
 from foxden.ipc.actor import Actor, ActorTree, Why
 from foxden.ipc.aio import asked, reply_of
 from foxden.ipc.fields import Endpoint, LargePayload, Listener, StackPipe
@@ -42,7 +42,6 @@ from foxden.workers_broken import WorkersBroken
 
 _ROW = BY_NAME["utility"]
 _LEAST_LENT = 1 << 20  # bytes: below it a larger memory costs nothing that shows
-_READY_TIMEOUT_S = 60.0  # imports that were asked for, and the initializer
 
 
 class UtilityParent(ChildParent, protocol=PUtility, side=Side.PARENT):
@@ -62,7 +61,18 @@ class Settings(msgspec.Struct, frozen=True):
     types: Mapping[str, type] = msgspec.field(default_factory=dict)  # that results may hold, by name
     max_result: int = 0
     initializer: bytes = b""  # pickle of (function, arguments)
+    ready_s: float = 60.0  # that imports which were asked for and the initializer may take
     name: str = ""
+
+    @property
+    def memory(self) -> int:
+        """Bytes, as far as the caller has said; 0: no limit of the caller's."""
+        return (self.grants.memory or 0) if self.grants.level else 0
+
+    def first_work(self) -> str:
+        """What a worker does before it is ready."""
+        named = [f"preload={list(self.preload)}" if self.preload else "", "the initializer" if self.initializer else ""]
+        return " and ".join(filter(None, named)) or "its start"
 
 
 class Starter:
@@ -128,16 +138,24 @@ class Starter:
 
     async def _initialised(self, host: ChildHost, message: PUtility.Init, answer: asyncio.Future[Any]) -> None:
         try:
-            reply = await reply_of(answer, message, timeout_s=_READY_TIMEOUT_S)
+            reply = await reply_of(answer, message, timeout_s=self._settings.ready_s)
         except ChildCrashed:
             await host.ended
             raise host.crash("getting ready") from None
+        except ChildTimeout:
+            host.kill("could not be made ready")
+            settings = self._settings
+            raise ChildTimeout(
+                f"{host}: {settings.first_work()} took longer than {settings.ready_s:g} s",
+                hint="timeout=… of its executor, where it is more, holds for that, too",
+            ) from None
         except BaseException:
             host.kill("could not be made ready")
             raise
         if reply.problem:
             host.kill("could not be made ready")
-            error = WorkersBroken(f"a worker could not be made ready: {reply.problem}", hint="see its traceback")
+            hint = "memory=… gives it more" if reply.problem.startswith("MemoryError") else "see its traceback"
+            error = WorkersBroken(f"a worker could not be made ready: {reply.problem}", hint=hint)
             raise error from RemoteTraceback(reply.trace)
 
 
@@ -234,6 +252,7 @@ class Worker:
         self._buffer = PacketBuffer()
         self._lent: LentWriter | None = None
         self._defined = b""  # the function that it has; empty: none, or one whose globals may be others by now
+        self._memory = settings.memory
 
     def _send(self, packet: bytes, fds: Any) -> None:
         send_packet(self._sock, packet, fds, NOW)
@@ -270,7 +289,8 @@ class Worker:
             return lent
         if lent is not None:
             lent.close()
-        self._lent = lent = LentWriter(max(_LEAST_LENT, 1 << (size - 1).bit_length()))
+        larger = max(_LEAST_LENT, 1 << (size - 1).bit_length())  # the next arguments may need a little more
+        self._lent = lent = LentWriter(size if self._memory and larger > self._memory // 2 else larger)
         self._actor.kept = False
         self._actor.send(PTasks.Lend(memory=lent.memory))
         return lent

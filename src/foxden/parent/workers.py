@@ -25,9 +25,8 @@ from foxden.ipc.pipe import NOW
 from foxden.parent.arguments import Packed
 from foxden.parent.calls import Call, CallFuture, Sizes
 from foxden.parent.deadlines import FOREVER, Deadlines
-from foxden.parent.endings import SENT, close_all, crash, end_soon, fail_all, settle
+from foxden.parent.endings import SENT, close_all, end_soon, fail_all, settle
 from foxden.parent.hearing import LONGEST_SLEEP_S, Hearing
-from foxden.parent.hosts import End
 from foxden.parent.refused import Refused
 from foxden.parent.schedule import Schedule
 from foxden.parent.utility import Starter, Worker
@@ -188,7 +187,7 @@ class Pool:
                 return worker.close()
             self._schedule.workers.add(worker)
             self._hearing.add(worker)
-        worker.host.ended.add_done_callback(lambda ended: self._ended(worker, ended.result()))
+        worker.host.ended.add_done_callback(lambda _: self._ended(worker))
         self._next(worker)
 
     def _not_started(self, error: BaseException) -> None:
@@ -204,7 +203,7 @@ class Pool:
         fail_all(failed, error)
         self._hearing.ring()
 
-    def _ended(self, worker: Worker, end: End) -> None:
+    def _ended(self, worker: Worker) -> None:
         """On the den's loop: the kernel has said how it ended."""
         self._look_at(worker)  # it may have answered before
         with self._lock:
@@ -216,7 +215,7 @@ class Pool:
             if self._schedule.queue or self._sizes.spare:
                 self._start_if_needed()
         if call is not None:
-            settle(call.future, None, crash(worker, call, end))
+            settle(call.future, None, worker.host.crash(f"running {call.name}"))
         worker.hang_up()
         self._hearing.ring()
 
