@@ -18,7 +18,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from foxden.errors import FoxdenError
 from foxden.ipc.values import MAX_RESULT
@@ -40,6 +40,12 @@ _DASK = "distributed.worker"  # its tasks come wrapped, and their answers are to
 UNTRUSTED_TIMEOUT_S = 60.0  # of `untrusted`, which has no place to say another
 
 
+class SupportsWrite(Protocol):
+    """A text file, as far as it is needed."""
+
+    def write(self, text: str, /) -> object: ...
+
+
 class SandboxExecutor(Executor):
     """Runs functions in `utility` processes: no network, no files but what they import, no other processes.
 
@@ -53,6 +59,7 @@ class SandboxExecutor(Executor):
     policy: "utility", a policy file, or a Policy: more than every worker has; of two values for one thing the option's
     wins, and what it lets functions write is protected as for programs.
     returns: dataclasses, enums and named tuples that results may hold.  max_result: bytes of one result.
+    output: has what workers write, escaped, line by line: a function, on the den's thread, or a file as sys.stderr.
     allow_partial: layers whose loss is accepted, by name, where there is no den yet.
 
     Raises: FoxdenError, PolicyError for options; SandboxUnavailable, from the calls, when the kernel gives less.
@@ -80,6 +87,7 @@ class SandboxExecutor(Executor):
         allow_partial: Iterable[str] = (),
         returns: Iterable[type] = (),
         max_result: int = MAX_RESULT,
+        output: Callable[[str], object] | SupportsWrite | None = None,
     ) -> None:
         _check_den(den)
         grants = make_grants(
@@ -94,6 +102,7 @@ class SandboxExecutor(Executor):
                 home.make_pool, max_workers=max_workers, grants=grants, preload=preload, timeout=timeout,
                 cpu_time=cpu_time, initializer=initializer, initargs=initargs,
                 max_tasks_per_child=max_tasks_per_child, fresh=fresh, returns=returns, max_result=max_result,
+                output=output,
                 finished=own.close if own is not None else lambda: None,
             )  # fmt: skip
         except BaseException:

@@ -100,6 +100,7 @@ def test_exit_at_once_names_the_code_and_the_last_words(pool: SandboxExecutor) -
         run(pool, boxed.leave_at_once, 7)
     assert caught.value.exit_code == 7
     assert "last words" in notes_of(caught.value)[0]
+    assert "output=sys.stderr" in caught.value.hint
 
 
 def test_a_crash_names_the_signal(pool: SandboxExecutor) -> None:

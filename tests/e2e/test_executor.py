@@ -748,6 +748,41 @@ def test_a_function_may_write_more_at_once_than_any_buffer_holds(pool: SandboxEx
     assert run(pool, boxed.write_much, 2_200_000, how) == 2_200_000
 
 
+def say(word: str) -> None:
+    import logging
+    import sys
+    import warnings
+
+    print(word)
+    print("\x1b[2J", file=sys.stderr)
+    warnings.warn("beware", stacklevel=1)
+    logging.warning("logged")
+
+
+def test_what_functions_write_comes_to_whom_the_executor_names(den: Den, capsys: pytest.CaptureFixture[str]) -> None:
+    lines: list[str] = []
+    with SandboxExecutor(1, den=den, output=lines.append) as pool, SandboxExecutor(1, den=den) as other:
+        run(pool, say, "one")
+        run(other, say, "two")
+    assert "one" in lines
+    assert r"\x1b[2J" in lines
+    assert any("UserWarning: beware" in line for line in lines)
+    assert "WARNING:root:logged" in lines
+    assert "two" not in lines
+    assert capsys.readouterr() == ("", "")
+    with pytest.raises(foxden.FoxdenError, match="output: expected a function or a file"):
+        foxden.sandboxed(output=5)
+
+
+def test_a_flood_of_output_is_counted_and_holds_nobody(den: Den) -> None:
+    lines: list[str] = []
+    with SandboxExecutor(1, den=den, output=lines.append) as pool:
+        assert run(pool, boxed.write_lines, 100_000) == 100_000
+        assert run(pool, boxed.double, 1) == 2
+    assert 1000 < lines.count("a line") < 60_000
+    assert any(line.endswith("more, which came too fast") for line in lines)
+
+
 def test_the_environment_is_what_is_given(den: Den, pool: SandboxExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_TOKEN", "hush")
     assert "SECRET_TOKEN" not in run(pool, boxed.environment)

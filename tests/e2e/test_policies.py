@@ -248,7 +248,7 @@ def test_one_policy_serves_functions_and_programs(own_den: Den, data: Path) -> N
     ("options", "words"),
     [
         ({"policy": Policy(connect=["example.org"])}, "have no network"),
-        ({"policy": Policy(output="1 MiB")}, "nothing that a function prints reaches its caller"),
+        ({"policy": Policy(output="1 MiB")}, "what a function prints is no part of its result"),
         ({"policy": Policy(memory="1 MiB")}, "memory: expected at least 32 MiB"),
         ({"policy": Policy(memory="1 GiB"), "level": 0}, "expected 1 with a policy, got 0"),
         ({"policy": Policy(deny=["/usr"]), "read": ["/usr"]}, "expected one answer for /usr"),

@@ -357,6 +357,12 @@ def write_much(size: int, how: str) -> int:
     return size
 
 
+def write_lines(number: int) -> int:
+    for _ in range(number):
+        print("a line")
+    return number
+
+
 def claim(number: int, path: str | None) -> None:
     raise OSError(number, "I say", *([path] if path else []))
 

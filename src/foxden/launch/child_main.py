@@ -127,6 +127,7 @@ def run(module: str, endpoint: int, log: int, *, own_uid: int) -> NoReturn:
         _reset_signals()
         os.dup2(log, 1)
         os.dup2(log, 2)
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # what is not written yet is lost at the end
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=endpoint)
         main: Any = sys.modules[module].main  # the fork server warmed it
         main(ChildContext(sock, own_uid))

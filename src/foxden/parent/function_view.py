@@ -91,7 +91,7 @@ def grants_of_policy(policy: Grants) -> FunctionGrants:
 _NOT_FOR_FUNCTIONS = {
     "connect": ("network.connect: functions in a box have no network in this version",
                 "fetch with Den.fetch, and hand the bytes to the function"),
-    "output": ("limits.output: nothing that a function prints reaches its caller",
+    "output": ("limits.output: what a function prints is no part of its result",
                "max_result= of the executor bounds what a call returns; of what is printed the last lines are kept"),
 }  # fmt: skip
 

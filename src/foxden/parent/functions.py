@@ -55,6 +55,7 @@ class Functions:
         fresh: bool = False,
         returns: Iterable[type] = (),
         max_result: int = MAX_RESULT,
+        output: Any = None,
         finished: Callable[[], None] = lambda: None,
     ) -> None:
         """Raises: FoxdenError, PolicyError, ArgumentsNotSendable, ValueError, TypeError; what make_pool raises."""
@@ -79,6 +80,7 @@ class Functions:
             preload=(preload := _modules(preload)),
             types=_types(returns, preload),
             max_result=_size(max_result),
+            output=_line_of(output),
             ready_s=max(_READY_S, sizes.seconds or 0),
             initializer=arguments.pack_whole(initializer, initargs, view=self._view) if initializer else b"",
         )
@@ -169,6 +171,7 @@ def check_options(
     max_tasks_per_child: int | None = None,
     returns: Iterable[type] = (),
     max_result: int = MAX_RESULT,
+    output: Any = None,
     memory: int | str | None = None,
     level: int | None = None,
     connect: Iterable[str] = (),
@@ -183,6 +186,15 @@ def check_options(
     _modules(preload)
     _types(returns, ())
     _size(max_result)
+    _line_of(output)
+
+
+def _line_of(output: Any) -> Callable[[str], object] | None:
+    if output is None:
+        return None
+    from foxden.parent.output import Output
+
+    return Output(output).line
 
 
 def _sizes(

@@ -45,6 +45,9 @@ def _tell(who: ChildHost, what: str) -> None:
 # How Python, the kernel's words, C++ and OpenBLAS say it.
 _OUT_OF_MEMORY = re.compile(r"MemoryError|Cannot allocate memory|bad_alloc|[Mm]emory allocation .*failed|out of memory")
 _LAST_LINES = 20  # of what a child wrote, that an error shows
+_AFTER_A_CRASH = "the next one starts afresh; a traceback, of the command with --debug, shows what it wrote last"
+_MORE_MEMORY = "memory=… gives it more, if that is so"
+_MORE_OUTPUT = "the next one starts afresh; output=sys.stderr of an executor shows all that its workers write"
 _SHUTDOWN_S = 2.0  # to finish in, when asked to; a stopped or hostile child is ended then
 
 
@@ -170,6 +173,11 @@ class ChildHost:
         self._loop.add_reader(self._pidfd, self._reap)
         if self.state is State.CLOSING:  # ended by us while it was being forked
             self.kill(self._reason)
+
+    def show_output(self, line: Callable[[str], object]) -> None:
+        """Call this with each line that it writes from now on, escaped, on the den's loop."""
+        if self._log is not None:
+            self._log.on_line = line
 
     def abandon(self) -> None:
         """There will be no child: the fork was refused, or nobody waits for it any more."""
@@ -315,7 +323,5 @@ class ChildHost:
         if end.log:
             error.add_note("\n".join(["what it wrote last:", *end.log.splitlines()[-_LAST_LINES:]]))
         if not end.reason:
-            more = guess and self.row.name == "utility"
-            shown = "; a traceback, of the command with --debug, shows what it wrote last" if end.log else ""
-            error.hint = "memory=… gives it more, if that is so" if more else f"the next one starts afresh{shown}"
+            error.hint = _AFTER_A_CRASH if self.row.name != "utility" else _MORE_MEMORY if guess else _MORE_OUTPUT
         return error

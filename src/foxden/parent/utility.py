@@ -14,7 +14,7 @@ import select
 import socket
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -62,6 +62,7 @@ class Settings(msgspec.Struct, frozen=True):
     max_result: int = 0
     initializer: bytes = b""  # pickle of (function, arguments)
     ready_s: float = 60.0  # that imports which were asked for and the initializer may take
+    output: Callable[[str], object] | None = None  # has each line that they write
     name: str = ""
 
     @property
@@ -108,7 +109,7 @@ class Starter:
         try:
             host = await self._processes.launch(
                 _ROW.name, UtilityParent(), plan=self._plan, name=settings.name, on_listener=self._serve,
-                then=lambda host: replies.append(asked(host.root, message)), sees_libraries=True,
+                then=lambda host: replies.append(self._ask(host, message)), sees_libraries=True,
             )  # fmt: skip
             await self._initialised(host, message, replies.pop())
         except BaseException:
@@ -120,6 +121,11 @@ class Starter:
                 if not unheard.cancel():
                     unheard.exception()  # heard: the launch has said what happened
         return Worker(host, ours, settings)
+
+    def _ask(self, host: ChildHost, message: PUtility.Init) -> asyncio.Future[Any]:
+        if self._settings.output is not None:
+            host.show_output(self._settings.output)
+        return asked(host.root, message)
 
     def _init(self, tasks: Endpoint) -> PUtility.Init:
         settings = self._settings
