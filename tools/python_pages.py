@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import foxden
 from foxden import boxed_tests, executor, pytest_plugin
 from foxden.ipc import values
-from foxden.parent import arguments, den, programs, utility
+from foxden.parent import arguments, den, functions, programs
 from foxden.parent.grant_arguments import GrantArguments
 from foxden.parent.program_request import RunArguments
 from foxden.sandbox.policy_files import read_policy
@@ -31,7 +31,8 @@ WORKER: tuple[tuple[str, str, str], ...] = (
     ("threads", f"{_LIMITS['tasks']} in all, the first one and foxden's own counted", "`Policy(processes=…)`"),
     ("open files", f"{_LIMITS['descriptors']} descriptors", ""),
     ("size of a file", f"{_LIMITS['file_size']}", "`Policy(file_size=…)`"),
-    ("time to get ready", f"{utility._READY_TIMEOUT_S:g} s for `preload` and `initializer`, then `ChildTimeout`", ""),
+    ("time to get ready", f"{functions._READY_S:g} s for `preload` and `initializer`, then `ChildTimeout`",
+     "a `timeout=` that is longer"),
     ("time of a call", "no limit, but for `untrusted`: "
                        f"{executor.UNTRUSTED_TIMEOUT_S:g} s", "`timeout=`, `cpu_time=`, `Policy(timeout=…)`"),
     ("size of a result", f"{values.MAX_RESULT >> 20} MiB with its buffers", "`max_result=`, up to 4 GiB"),

@@ -33,7 +33,7 @@ from tests.support import boxed
 
 import foxden
 from foxden import AsyncDen, Den, Policy, SandboxExecutor, boxed_tests, sandboxed, untrusted
-from foxden.parent import utility
+from foxden.parent import functions
 from foxden.parent.grant_arguments import GrantArguments
 from foxden.parent.program_request import RunArguments, request_of
 
@@ -216,7 +216,7 @@ def _file_size(pool: SandboxExecutor, text: str, folder: Path) -> None:
 
 
 def _ready(pool: SandboxExecutor, text: str, folder: Path) -> None:
-    assert _numbers(text) == [utility._READY_TIMEOUT_S]
+    assert _numbers(text) == [functions._READY_S]
 
 
 def _result(pool: SandboxExecutor, text: str, folder: Path) -> None:

@@ -17,6 +17,7 @@ import msgspec
 from foxden.parent.arguments import Packed
 
 if TYPE_CHECKING:
+    from foxden.parent.refused import Refused
     from foxden.parent.utility import Worker
 
 
@@ -33,6 +34,15 @@ class Sizes(msgspec.Struct, frozen=True):
         """What so many calls together may take, and use."""
         seconds, cpu_seconds = self.seconds, self.cpu_seconds
         return seconds and seconds * calls, cpu_seconds and cpu_seconds * calls
+
+
+    def call(self, number: int, name: str, packed: Packed, each: int, refused: Refused | None) -> Call:
+        """One call, or a chunk of `each`."""
+        seconds, cpu_seconds = self.times(each or 1)
+        future = CallFuture()
+        if refused is not None:
+            future.explain = refused.explain
+        return Call(number, name, packed, bool(each), seconds, future, cpu_seconds=cpu_seconds)
 
 
 class Call(msgspec.Struct, eq=False):

@@ -146,7 +146,8 @@ class _Door:
                 raise refusal
             starter = Starter(runtime.processes, runtime.plans, runtime.brokers, settings)
             refused = Refused(self._soon, runtime.violations)
-            pool = Pool(self._soon, starter, sizes, finished=ended, refused=refused)
+            pool = Pool(self._soon, starter, sizes, finished=ended)
+            pool.refused = refused
             self._pools.add(pool)
         self._soon(lambda: runtime.prepare_functions(with_broker=starter.asks_broker))
         return pool

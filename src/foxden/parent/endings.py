@@ -1,7 +1,7 @@
 """How calls and workers end: a future settled, workers ended and waited for.
 
 Runs in: parent; what is named so on the den's loop.  Trusts: the kernel's word for how a worker ended.
-Flow: Pool → settle, fail_all, end_soon, close_all.
+Flow: Pool → settle, fail_all, end_soon, end_all.
 Source: parent/workers.
 """
 
@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from foxden.parent.arguments import Packed
 from foxden.parent.calls import Call, CallFuture
 from foxden.parent.utility import Worker
 
 _LAST_WORDS_S = 0.3  # for a worker that closed its pipe, to end by itself
+
+_END_WITHIN_S = 5.0
 
 SENT = Packed(b"", (), 0)  # in the place of what was sent: the arguments need not live as long as the future
 
@@ -42,7 +44,15 @@ def end_soon(worker: Worker) -> None:
     asyncio.get_running_loop().call_later(_LAST_WORDS_S, worker.host.kill, "closed its pipe")
 
 
-def close_all(workers: list[Worker], closed: threading.Event) -> None:
+def end_all(soon: Callable[[Callable[[], object]], bool], workers: list[Worker]) -> None:
+    """Have them ended on the den's loop, and wait a while until they have."""
+    if workers:
+        closed = threading.Event()
+        soon(lambda: _close_all(workers, closed))
+        closed.wait(_END_WITHIN_S)
+
+
+def _close_all(workers: list[Worker], closed: threading.Event) -> None:
     """On the den's loop: end them, and say when all have ended."""
     left = {id(worker) for worker in workers}
 

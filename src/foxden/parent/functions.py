@@ -133,7 +133,7 @@ class Functions:
             look = place % _LOOK_EVERY == 0 or time.monotonic() - looked > _LOOK_S
             if look:
                 looked = time.monotonic()
-            yield self.pool.submit_chunk(name, chunk, each, look=look)
+            yield self.pool.submit(name, chunk, each=each, look=look)
 
     async def awaited(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]

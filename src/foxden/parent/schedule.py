@@ -18,7 +18,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from foxden.parent.calls import Call, Sizes
+from foxden.parent.calls import Call, CallFuture, Sizes
 
 if TYPE_CHECKING:
     from foxden.parent.utility import Worker
@@ -155,6 +155,9 @@ class Schedule:
         self.queue.clear()
         self.queue.extend(begun)
         return unbegun
+
+    def who_is_at(self, future: CallFuture) -> Worker | None:
+        return next((worker for worker, call in self.busy.items() if call.future is future), None)
 
     def has(self, worker: Worker, call: Call) -> bool:
         return self.busy.get(worker) is call or self.behind.get(worker) is call

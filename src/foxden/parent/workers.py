@@ -25,14 +25,13 @@ from foxden.ipc.pipe import NOW
 from foxden.parent.arguments import Packed
 from foxden.parent.calls import Call, CallFuture, Sizes
 from foxden.parent.deadlines import FOREVER, Deadlines
-from foxden.parent.endings import SENT, close_all, end_soon, fail_all, settle
+from foxden.parent.endings import SENT, end_all, end_soon, fail_all, settle
 from foxden.parent.hearing import LONGEST_SLEEP_S, Hearing
 from foxden.parent.refused import Refused
 from foxden.parent.schedule import Schedule
 from foxden.parent.utility import Starter, Worker
 from foxden.workers_broken import WorkersBroken
 
-_END_WITHIN_S = 5.0
 _GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF)  # what a send to one that has ended may say
 _UNHEARD_S = 0.005  # that an answer may lie when others wait for the worker, and whoever should read it does not
 
@@ -47,16 +46,9 @@ Soon = Callable[[Callable[[], object]], bool]
 class Pool:
     """See the module's text.  `finished` is called on the pool's thread when all has ended."""
 
-    def __init__(
-        self,
-        soon: Soon,
-        starter: Starter,
-        sizes: Sizes,
-        *,
-        finished: Callable[[], None],
-        refused: Refused | None = None,
-    ) -> None:
-        self.refused = refused
+    refused: Refused | None = None  # who knows what its workers were refused
+
+    def __init__(self, soon: Soon, starter: Starter, sizes: Sizes, *, finished: Callable[[], None]) -> None:
         self._soon, self._starter, self._sizes, self._finished = soon, starter, sizes, finished
         self._lock = threading.RLock()  # a collector may run an executor's finalizer in the middle of anything
         self._schedule = Schedule(sizes)
@@ -74,23 +66,12 @@ class Pool:
 
     # ---- asked by callers
 
-    def submit(self, name: str, packed: Packed) -> CallFuture:
-        """Queue one call.  Raises RuntimeError, DenClosed, WorkersBroken."""
-        return self._submit(self._call(name, packed, 0), look=True)
-
-    def submit_chunk(self, name: str, packed: Packed, each: int, *, look: bool) -> CallFuture:
-        """Queue a chunk: so many calls, packed together.  Raises the same.
+    def submit(self, name: str, packed: Packed, *, each: int = 0, look: bool = True) -> CallFuture:
+        """Queue one call; `each`: it is a chunk of so many.  Raises RuntimeError, DenClosed, WorkersBroken.
 
         `look`: for answers that nobody waits for, which costs as much as the rest: of many chunks some may do it.
         """
-        return self._submit(self._call(name, packed, each), look=look)
-
-    def _call(self, name: str, packed: Packed, each: int) -> Call:
-        seconds, cpu_seconds = self._sizes.times(each or 1)
-        future = CallFuture()
-        if self.refused is not None:
-            future.explain = self.refused.explain
-        return Call(next(self._numbers), name, packed, bool(each), seconds, future, cpu_seconds=cpu_seconds)
+        return self._submit(self._sizes.call(next(self._numbers), name, packed, each, self.refused), look=look)
 
     def _submit(self, call: Call, *, look: bool) -> CallFuture:
         self.check_open()  # before anything is read: what comes is not for a fork of this process
@@ -114,16 +95,14 @@ class Pool:
         if self._closing:
             raise RuntimeError("cannot schedule new futures after shutdown")
         if os.getpid() != self._pid:
-            text = f"this executor is process {self._pid}'s, which forked this one"
-            raise DenClosed(text, hint="make a new one here")
+            raise DenClosed(f"this executor is process {self._pid}'s, which forked this one", hint="make a new one")
 
     def give_up(self, future: CallFuture) -> None:
         """Nobody wants a call any more: one that runs is ended with its worker."""
         with self._lock:
-            given_up = next((item for item in self._schedule.busy.items() if item[1].future is future), None)
-            if given_up is None or self._schedule.gone(given_up[0]) is None:
+            worker = self._schedule.who_is_at(future)
+            if worker is None or (call := self._schedule.gone(worker)) is None:
                 return
-            worker, call = given_up
             worker.dead = True
             self._deadlines.end(call)
         self._end(worker, f"nobody waits for {call.name} any more")
@@ -487,8 +466,7 @@ class Pool:
 
     def _has_ended(self) -> bool:
         with self._lock:
-            is_over = self._den_gone or self._stopped
-            return is_over or (self._closing and not self._schedule.is_at_work)
+            return self._den_gone or self._stopped or (self._closing and not self._schedule.is_at_work)
 
     def _step(self) -> None:
         with self._lock:
@@ -511,12 +489,7 @@ class Pool:
             self._hearing.forget(worker)
 
     def _tear_down(self) -> None:
-        with self._lock:
-            workers = list(self._schedule.workers)
-        waiting = threading.Event()
-        if workers:
-            self._soon(lambda: close_all(workers, waiting))
-            waiting.wait(_END_WITHIN_S)
+        end_all(self._soon, list(self._schedule.workers))
         for worker in self._hearing.workers():
             with worker.turn:
                 self._forget(worker)
