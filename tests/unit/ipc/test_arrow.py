@@ -118,7 +118,6 @@ def test_offsets_that_lead_elsewhere_are_refused(offsets: bytes) -> None:
         [["fixed_size_list", 1 << 23], "x", True, None, ["int8"], 1 << 39, None, 0, None, piece(0, 0)],
         *[[["list", 1], "x", True, None] * 40],
     ],
-    ids=str,
 )  # fmt: skip
 def test_what_no_honest_worker_says_of_arrow_is_refused(row: list[Any]) -> None:
     with pytest.raises(BadMessage):
