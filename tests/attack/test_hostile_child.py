@@ -6,6 +6,8 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tests.support import den as dens
@@ -174,3 +176,14 @@ def test_socket_process_that_was_taken_over_cannot_fill_the_parents_memory(den: 
 
     dens.inside(den, read())
     assert taken == [b"12345678"]
+
+
+def test_a_child_says_once_of_another_that_it_is_bad() -> None:
+    """Each report costs the parent a look: without an end they would cost it a processor."""
+    said: list[int] = []
+    host: Any = SimpleNamespace(peers={0, 4}, _on_bad_peer=lambda child_id, error: said.append(child_id))
+    for child_id in (4, 0):
+        ChildHost.report_bad_peer(host, child_id, "bad")
+        with pytest.raises(BadMessage, match="no endpoint"):
+            ChildHost.report_bad_peer(host, child_id, "bad")
+    assert said == [4, 0]

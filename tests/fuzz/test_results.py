@@ -51,7 +51,7 @@ def changed(chance: random.Random, row: list[Any], memory: bytearray) -> None:
         data = bytearray(row[place].data)
         data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
         row[place] = Ext(row[place].code, bytes(data))
-    else:
+    elif memory:
         memory[chance.randrange(len(memory))] ^= 1 << chance.randrange(8)
 
 

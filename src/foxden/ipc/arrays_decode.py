@@ -35,12 +35,21 @@ def _dtype(text: object) -> Any:
 
 
 def ndarray(building: Building, payload: bytes) -> Any:
-    view = building.shared(payload)
+    return _array_on(building, building.shared(payload))
+
+
+def ndarray_here(building: Building, payload: bytes) -> Any:
+    return _array_on(building, memoryview(bytearray(payload)))
+
+
+def _array_on(building: Building, view: memoryview) -> Any:
     dtype, shape, fortran = _dtype(building.token()), building.token(), building.token()
     if type(shape) is not list or len(shape) > MAX_DIMENSIONS or not all(type(n) is int and n >= 0 for n in shape):
         raise BadMessage("result: an array's shape is a list of a few numbers")
     if math.prod(shape) * dtype.itemsize != view.nbytes:
         raise BadMessage(f"result: an array of shape {shape} and {dtype} does not take {view.nbytes} bytes")
+    if not dtype.itemsize and math.prod(shape):  # of nothing there may be any number, and numpy makes it one byte each
+        raise BadMessage(f"result: an array of shape {shape} of items without a size")
     numpy = numpy_here()
     if not view.nbytes:
         return numpy.empty(shape, dtype)

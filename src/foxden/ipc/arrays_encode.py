@@ -13,7 +13,7 @@ from typing import Any
 
 from foxden.errors import ResultNotData
 from foxden.ipc.value_encode import Encoding
-from foxden.ipc.values import Code
+from foxden.ipc.values import SHARED_FROM, Code
 
 _OBJECTS = "return array.tolist(), or .astype(…)"
 
@@ -31,7 +31,12 @@ def add_ndarray(to: Encoding, value: Any, where: str) -> None:
     fortran = value.flags.f_contiguous and not value.flags.c_contiguous
     laid = value if fortran else numpy.ascontiguousarray(value)
     flat = memoryview(laid.reshape(-1, order="F" if fortran else "C").view("u1")) if value.nbytes else memoryview(b"")
-    to.extension(Code.NDARRAY, to.share(flat, where))
+    if value.size and not value.dtype.itemsize:
+        raise ResultNotData(f"{where}: an array of {value.dtype} holds nothing", hint="return its shape")
+    if to.beside and flat.nbytes < SHARED_FROM:  # a descriptor of the receiver's for each result would be dearer
+        to.extension(Code.NDARRAY_HERE, bytes(flat))
+    else:
+        to.extension(Code.NDARRAY, to.share(flat, where))
     to.tokens += [dtype, list(value.shape), fortran]
 
 

@@ -16,6 +16,7 @@ from foxden.errors import BadMessage, ResultNotData
 from foxden.ipc.values import MAX_DEPTH, MAX_TEXT, Ext, Token
 
 Builders = Mapping[int, Callable[["Building", bytes], Any]]
+_SAME_HASH_MAX = 1000  # of the keys of one set or dict
 _LEAF_DEPTH = 16  # a container is two tokens deep at most, and what stands in the last of them a few more
 
 
@@ -26,7 +27,7 @@ class Building:
         self, tokens: list[Token], shared: memoryview | None, types: Mapping[str, type], builders: Builders
     ) -> None:
         self._tokens, self._place = tokens, 0
-        self._shared = shared
+        self._shared, self._shared_end = shared, 0
         self._depth = 0
         self._builders = builders
         self.types = types
@@ -75,12 +76,22 @@ class Building:
     def items(self, payload: bytes) -> list[Any]:
         return [self.next() for _ in range(self.count(payload))]
 
+    def distinct(self, keys: list[Any]) -> list[Any]:
+        """Keys of a set or dict.  Raises ResultNotData: so many fall into one place that it would stand for seconds."""
+        if len(keys) > _SAME_HASH_MAX and len(keys) - len(set(map(hash, keys))) > _SAME_HASH_MAX:
+            text = f"result: more than {_SAME_HASH_MAX} of {len(keys)} keys have the same hash as another"
+            raise ResultNotData(text, hint="return a list")
+        return keys
+
     def shared(self, payload: bytes) -> memoryview:
         place, size = struct.unpack_from("<QQ", payload)
         if size == 0:
             return memoryview(b"")
         if self._shared is None or place + size > len(self._shared):
             raise BadMessage(f"result: bytes {place}-{place + size} lie outside of the shared memory")
+        if place < self._shared_end:  # so that no byte is two things, and none is copied many times
+            raise BadMessage(f"result: bytes {place}-{place + size} do not follow those before them")
+        self._shared_end = place + size
         return self._shared[place : place + size]
 
 

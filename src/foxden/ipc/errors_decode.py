@@ -37,8 +37,9 @@ def error(building: Building, payload: bytes) -> Exception:
 
 def _are_sound(kind: type[Exception], arguments: Any) -> bool:
     """Python itself looks at these arguments when it shows the error, and not at whether they make sense."""
-    if issubclass(kind, SyntaxError):
-        return len(arguments) < 2  # where it was
+    if issubclass(kind, SyntaxError) and len(arguments) > 1:
+        where = arguments[1]
+        return len(arguments) == 2 and type(where) is tuple and tuple(map(type, where)) == (str, int, int, str)
     if issubclass(kind, UnicodeError) and len(arguments) == 5:
         _, data, start, end, _ = arguments
         return type(start) is int and type(end) is int and hasattr(data, "__len__") and 0 <= start <= end <= len(data)

@@ -62,9 +62,9 @@ def _array(building: Building, kinds: str = "") -> Any:
 def _values(building: Building) -> Any:
     """A column: an array of numpy's or of pandas'."""
     token = building.peek()
-    if type(token) is not Ext or token.code not in (Code.NDARRAY, Code.PANDAS_ARRAY):
+    if type(token) is not Ext or token.code not in (Code.NDARRAY, Code.NDARRAY_HERE, Code.PANDAS_ARRAY):
         raise BadMessage("result: no column")
-    return _array(building, "biufcmM") if token.code == Code.NDARRAY else building.next()
+    return building.next() if token.code == Code.PANDAS_ARRAY else _array(building, "biufcmM")
 
 
 def _index(building: Building) -> Any:

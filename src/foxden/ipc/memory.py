@@ -14,7 +14,7 @@ import os
 import select
 import sys
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from foxden.errors import ProtocolMisuse
 from foxden.ipc.descriptors import F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_WRITE
@@ -75,7 +75,9 @@ def make_frozen(parts: Sequence[memoryview], alignment: int) -> FrozenMemory:
 def map_frozen(memory: FrozenMemory) -> memoryview:
     """Return what the memory holds, as memory of one's own: writing to it copies the page, and nobody else sees it."""
     size = os.fstat(memory.fileno()).st_size
-    view = memoryview(mmap.mmap(memory.fileno(), size, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE))
+    # Without a descriptor of its own where mmap can do so: many results may be held.
+    options: Any = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+    view = memoryview(mmap.mmap(memory.fileno(), size, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE, **options))
     memory.close()
     return view
 

@@ -54,7 +54,9 @@ def decode_value(data: bytes | memoryview, shared: memoryview | None, types: Map
 
 
 def _dict(building: Building, payload: bytes) -> dict[Any, Any]:
-    return {building.next(): building.next() for _ in range(building.count(payload, each=2))}
+    pairs = [(building.next(), building.next()) for _ in range(building.count(payload, each=2))]
+    building.distinct([key for key, _ in pairs])
+    return dict(pairs)
 
 
 def _datetime(building: Building, payload: bytes) -> datetime.datetime:
@@ -175,8 +177,8 @@ def _view(building: Building, payload: bytes) -> memoryview:
 _BUILDERS: dict[int, Callable[[Building, bytes], Any]] = {
     Code.LIST: Building.items,
     Code.TUPLE: lambda building, payload: tuple(building.items(payload)),
-    Code.SET: lambda building, payload: set(building.items(payload)),
-    Code.FROZENSET: lambda building, payload: frozenset(building.items(payload)),
+    Code.SET: lambda building, payload: set(building.distinct(building.items(payload))),
+    Code.FROZENSET: lambda building, payload: frozenset(building.distinct(building.items(payload))),
     Code.DICT: _dict,
     Code.BYTES: lambda building, payload: payload,
     Code.BYTEARRAY: lambda building, payload: bytearray(payload),
@@ -205,6 +207,7 @@ _BUILDERS: dict[int, Callable[[Building, bytes], Any]] = {
     Code.SHARED_BYTEARRAY: lambda building, payload: bytearray(building.shared(payload)),
     Code.SHARED_VIEW: _view,
     Code.NDARRAY: arrays_decode.ndarray,
+    Code.NDARRAY_HERE: arrays_decode.ndarray_here,
     Code.NUMPY_SCALAR: arrays_decode.numpy_scalar,
     Code.ARROW_ARRAY: arrow_decode.array,
     Code.ARROW_CHUNKED: arrow_decode.chunked,

@@ -105,7 +105,7 @@ class Encoding:
         self.tokens: list[Token] = []
         self.buffers: list[memoryview] = []
         self.place = 0
-        self.names, self._limit, self._beside = names, limit, beside
+        self.names, self._limit, self.beside = names, limit, beside
         self._path: list[int] = []  # ids of the containers around what is being encoded
 
     def add(self, value: Any, where: str) -> None:
@@ -159,7 +159,7 @@ class Encoding:
     def share(self, view: memoryview, where: str) -> bytes:
         """Give bytes their place in the shared memory; returns place and length as a payload."""
         place, size = self.place, view.nbytes
-        if not self._beside:
+        if not self.beside:
             raise ResultNotData(f"{where}: nothing goes beside an exception")
         if place + size > self._limit:
             raise ResultNotData(
@@ -177,14 +177,14 @@ class Encoding:
 
     def arguments(self, value: tuple[Any, ...], where: str) -> None:
         """An exception's arguments where they are data, else None."""
-        tokens, path, beside = len(self.tokens), len(self._path), self._beside
-        self._beside = False
+        tokens, path, beside = len(self.tokens), len(self._path), self.beside
+        self.beside = False
         try:
             self.add(value, where)
         except Exception:  # whatever it is, the exception itself must go
             del self.tokens[tokens:], self._path[path:]
             self.tokens.append(None)
-        self._beside = beside
+        self.beside = beside
 
 
 # ---- one function a kind

@@ -86,6 +86,7 @@ class Code:
     INDEX = 44  # payload: its kind; then what it is made of, its name
     PANDAS_ARRAY = 45  # payload: its kind; then what it is made of
     PANDAS_SCALAR = 46  # likewise
+    NDARRAY_HERE = 47  # payload: the bytes of a small array; then as NDARRAY
 
 
 Ext = msgspec.msgpack.Ext

@@ -217,6 +217,7 @@ class ChildHost:
     def report_bad_peer(self, child_id: int, error: str) -> None:
         if child_id not in self.peers:  # or any child could have any other ended
             raise BadMessage(f"PChildProcess.ReportBadPeer: it has no endpoint to child {child_id} - at $.child_id")
+        self.peers.discard(child_id)  # said once; it ends, and there is nothing more to say of it
         self._on_bad_peer(child_id, error)
 
     async def ping(self, timeout_s: float) -> None:

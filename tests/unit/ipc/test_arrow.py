@@ -78,7 +78,9 @@ def piece(place: int, size: int) -> Ext:
     return Ext(Code.ARROW_BUFFER, struct.pack("<QQ", place, size))
 
 
-MEMORY = b"".join(part.ljust(64, b"\0") for part in (struct.pack("<iii", 0, 1, 2), b"ab", bytes([7, 1, 255, 254])))
+WORDS = struct.pack("<iii", 0, 1, 2), b"ab"
+# Twice: what is read of it comes in order.
+MEMORY = b"".join(part.ljust(64, b"\0") for part in (*WORDS, bytes([7, 1, 255, 254]), *WORDS))
 EVIL_OFFSETS = struct.pack("<iii", 0, 1 << 30, 2), struct.pack("<iii", -5, 1, 2), struct.pack("<iii", 0, 2, 1)
 
 
@@ -88,8 +90,8 @@ def decode(row: list[Any], memory: bytes = MEMORY) -> Any:
 
 def test_the_control() -> None:
     assert decode([["string"], 2, None, piece(0, 12), piece(64, 2)]).to_pylist() == ["a", "b"]
-    dictionary = [["dictionary", False], ["int8"], ["string"], 1, 1, None, piece(129, 1), 2, None, piece(0, 12),
-        piece(64, 2)]
+    dictionary = [["dictionary", False], ["int8"], ["string"], 1, 1, None, piece(129, 1), 2, None, piece(192, 12),
+        piece(256, 2)]
     assert decode(dictionary).to_pylist() == ["b"]
 
 
@@ -106,7 +108,8 @@ def test_offsets_that_lead_elsewhere_are_refused(offsets: bytes) -> None:
         [["int64"], 1, piece(0, 0), piece(0, 8)], [["int64"], 1, None, piece(0, 1 << 40)], [["int64"], 1, None, None],
         [["string"], 2, None, piece(0, 8), piece(64, 2)], [["string"], 2, None, piece(0, 12), piece(64, 1)],
         [["string"], 2, None, piece(0, 12), piece(130, 2)],
-        [["dictionary", False], ["int8"], ["string"], 1, 1, None, piece(128, 1), 2, None, piece(0, 12), piece(64, 2)],
+        [["dictionary", False], ["int8"], ["string"], 1, 1, None, piece(128, 1), 2, None, piece(192, 12),
+        piece(256, 2)],
         [["dictionary", False], ["string"], ["string"], 0], [["null"], 1 << 39], [["fixed_size_binary", 0], 1 << 30,
         None],
         [["fixed_size_binary", -1], 1, None, piece(0, 0)], [["struct", 0], 1 << 30, None], [["struct", 1 << 20], 0],

@@ -89,7 +89,7 @@ def test_scalars_come_back(value: Any) -> None:
 
 
 def test_numbers_are_not_copied() -> None:
-    encoded = encode_value(pd.DataFrame({"a": np.zeros(9), "b": np.zeros(9)}), limit=1 << 20)
+    encoded = encode_value(pd.DataFrame({"a": np.zeros(9000), "b": np.zeros(9000)}), limit=1 << 20)
     memory = memory_of(encoded)
     found = decode_value(encoded.data, memoryview(memory), {})
     assert all(np.shares_memory(found[name].to_numpy(), np.frombuffer(memory, "u1")) for name in "ab")
