@@ -348,7 +348,7 @@ def test_profile_is_closed_to_file_pages_by_name_and_by_link(folder: Path) -> No
         ({"level": 5}, PreferenceError, "0 to 4"),
         ({"level": -1}, PreferenceError, "0 to 4"),
         ({"allow_partial": ["landlok"]}, PolicyError, "landlok"),
-        ({"allow_partial": "landlock"}, PolicyError, "name of a layer"),
+        ({"allow_partial": "landlocked"}, PolicyError, "name of a layer"),
         ({"profile": "/nonexistent/profile"}, FoxdenError, "profile folder"),
         ({"profile": __file__}, FoxdenError, "profile folder"),
     ],

@@ -158,19 +158,29 @@ def test_an_interrupt_while_an_answer_is_read_loses_that_call_and_no_other(den: 
     with SandboxExecutor(1, den=den) as pool:
         pool.submit(boxed.double, 1).result(WAIT_S)
         worker = next(iter(pool._functions.pool._schedule.workers))
-        receive = worker.receive
 
-        def interrupted(flags: int) -> Any:
-            receive(flags)
+        def interrupted(packet: memoryview, fds: list[int]) -> None:
             raise KeyboardInterrupt
 
-        worker.receive = interrupted  # type: ignore[method-assign]
+        worker._tree.receive = interrupted  # type: ignore[method-assign]
         future = pool.submit(boxed.double, 2)
         with pytest.raises(KeyboardInterrupt):
             future.result(WAIT_S)
         with pytest.raises(foxden.FoxdenError, match="interrupted while its answer was read"):
             future.result(WAIT_S)
         assert pool.submit(boxed.double, 3).result(WAIT_S) == 6
+
+
+def test_an_interrupt_of_the_waiting_loses_nothing(den: Den) -> None:
+    with SandboxExecutor(1, den=den) as pool:
+        pool.submit(boxed.double, 1).result(WAIT_S)
+        future = pool.submit(boxed.sleep, 0.6, "here")
+        timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            future.result()
+        timer.join()
+        assert future.result(WAIT_S) == "here"
 
 
 @pytest.mark.parametrize("how", ["executor", "den"])

@@ -253,7 +253,7 @@ def _directory(pool: SandboxExecutor, text: str, folder: Path) -> None:
     with SandboxExecutor(1, read=[os.getcwd()]) as granted:
         assert granted.submit(os.getcwd).result() == os.getcwd()
     before = os.getcwd()
-    os.chdir("/proc")
+    os.chdir(folder)
     try:
         with SandboxExecutor(1) as elsewhere:
             assert elsewhere.submit(os.getcwd).result() == "/"

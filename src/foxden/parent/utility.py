@@ -243,6 +243,7 @@ class Worker:
         self.turn = threading.Lock()
         self.done = 0  # calls
         self.is_answering = False  # an answer of it is being read
+        self.has_lost = False  # … and could not be
         self.sending = threading.Lock()  # held by who sends it something
         self.since = 0.0  # when the call it is at began, by the monotonic clock
         self.quick_at = ""  # the function that its last chunk was of, if that took next to no time
@@ -323,6 +324,9 @@ class Worker:
                 self._actor.answer = None
                 self.done += 1
             return answer
+        except BaseException:
+            self.has_lost = True
+            raise
         finally:
             self.is_answering = False
 

@@ -36,8 +36,7 @@ _GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF)  # what a s
 _UNHEARD_S = 0.005  # that an answer may lie when others wait for the worker, and whoever should read it does not
 
 
-# What came of a call: its future, its value or its error.
-Outcome = tuple[CallFuture, Any, BaseException | None]
+Outcome = tuple[CallFuture, Any, BaseException | None]  # what came of a call: its future, its value or its error
 
 # Calls something on the den's loop; False: the den is closed.
 Soon = Callable[[Callable[[], object]], bool]
@@ -263,7 +262,6 @@ class Pool:
             with self._lock:
                 if worker.dead:
                     self._start_if_needed()
-                    return
                 if not self._schedule.is_free(worker):
                     return
                 call = self._schedule.next_of(worker)
@@ -330,6 +328,8 @@ class Pool:
 
     def _lost_answer(self, worker: Worker, error: BaseException) -> Outcome | None:
         """This process could not read an answer, or was interrupted in it."""
+        if not (worker.has_lost or isinstance(error, Exception)):
+            raise error  # an interrupt of the waiting
         call = self._give_no_more(worker, f"an answer of {worker.host} was lost: {error!r}")
         if not isinstance(error, Exception):
             if call is not None:

@@ -40,7 +40,7 @@ def test_no_other_module_reads_the_environment() -> None:
         "parent/program_request": 1,  # likewise of Den.run
         "front/run_settings": 1,  # is any name of the table set at all?  Then parent/prefs reads them
         "children/utility/process": 1,  # puts what the caller gives a function there, after the lock
-        "parent/function_view": 2,  # the caller's own variables that env=, or a policy, names for the function
+        "parent/function_view": 3,  # the caller's own variables that env=, a list or a mapping, or a policy names
         "front/run_report": 1,  # MOZ_SANDBOX_LOGGING, for a run that has no Prefs
         "front/running": 2,  # what `run` hands on to a program, as --env says; the tests' limit of Landlock
     }
