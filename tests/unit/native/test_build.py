@@ -76,6 +76,7 @@ def test_it_compiles_without_a_warning(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone  # every access is checked: children and brokers need the time that they are given
 @pytest.mark.needs("gcc", "python_headers", "seccomp")
 def test_it_runs_under_the_sanitizers(tmp_path: Path) -> None:
     """Its unit tests again, with every access checked; and those of the broker, for what only they reach."""
