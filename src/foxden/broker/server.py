@@ -91,6 +91,7 @@ class Broker:
         ask_timeout_s: float = ASK_TIMEOUT_S,
         everything: bool = False,
         show_ancestors: bool = False,
+        folder: str = "",
     ) -> None:
         """Answer one more child.  Takes over both descriptors.  `view`: host | child, which is shown them anyway."""
         if child_id in self._by_id:
@@ -100,6 +101,7 @@ class Broker:
             loop=self._loop, is_child=view == "child", ask=ask, ask_timeout_s=ask_timeout_s, everything=everything,
             show_ancestors=show_ancestors or view == "child",
         )  # fmt: skip
+        client.folder = folder
         self._by_id[child_id] = self._by_fd[listener] = client
         client.set_rules(tuple(rules), tuple((tree, tuple(names)) for tree, names in protected))
         if not client.is_child:

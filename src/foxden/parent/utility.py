@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import platform
 import select
 import socket
@@ -95,9 +96,11 @@ class Starter:
     def _serve(self, host: ChildHost, listener: Listener, stacks: StackPipe | None) -> None:
         """Have a worker's files opened by the rules of the type and the grants of this pool."""
         rules = self._plans.rules_of(self._policy, self._processes.temporary_of(host))
+        folder = begins_in(self._policy, self._settings.begins_in)
         self._brokers.attach(
             host, listener, stacks, rules=rules, protected=self._settings.grants.protected,
             errnos=self._plans.errnos(_ROW, None), show_ancestors=True,  # sqlite and resolve() ask for each on the way
+            folder=folder if os.path.isdir(folder) else "/",  # it may be gone by now
         )  # fmt: skip
 
     async def start(self) -> Worker:

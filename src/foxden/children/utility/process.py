@@ -47,7 +47,8 @@ class UtilityChild(ChildActor, protocol=PUtility, side=Side.CHILD):
         find_by_name(message.names)
         os.environ.update(message.environment)
         time.tzset()  # one of them may be TZ
-        _begin_in(message.folder, told=Layer.SECCOMP in self.process.enforcement.missing())
+        if self.process.enforcement.seccomp is None:  # else the broker knows where it stands, or nobody does
+            _begin_in(message.folder)
         try:
             for name in message.preload:
                 importlib.import_module(name)
@@ -74,11 +75,9 @@ class TasksChild(Actor, protocol=PTasks, side=Side.CHILD):
         self.send(self._calls.perform(message))
 
 
-def _begin_in(folder: str, *, told: bool) -> None:
-    """`told`: no broker hears of it, so it would be refused, and told of as what the function did."""
-    if folder != "/" and not told:
-        with contextlib.suppress(OSError):  # it may be gone by now
-            os.chdir(folder)
+def _begin_in(folder: str) -> None:
+    with contextlib.suppress(OSError):  # it may be gone by now
+        os.chdir(folder)
 
 
 def _keep_large_blocks() -> None:
