@@ -342,6 +342,18 @@ def make_den(environment: dict[str, str] | None = None, **options: Any) -> Den:
 _shared: list[None] = []  # one for each that is open
 
 
+def _end_what_lives_as_long_as_the_program() -> None:
+    """The workers of `@sandboxed` and `untrusted`, which tests of other files may have begun meanwhile."""
+    from foxden import executor
+
+    for pool in executor._shared.values():
+        pool.shutdown()
+    executor._shared.clear()
+    for den, _ in executor._untrusted.values():
+        den.close()
+    executor._untrusted.clear()
+
+
 @contextlib.contextmanager
 def shared_den(environment: dict[str, str] | None = None, **options: Any) -> Iterator[Den]:
     """A den for many tests, whose `leaks_ok` is made good here: when it is closed, nothing of it is left.
@@ -357,6 +369,7 @@ def shared_den(environment: dict[str, str] | None = None, **options: Any) -> Ite
         _shared.pop()
     if _shared:
         return
+    _end_what_lives_as_long_as_the_program()
     leaked = leaks.leaked_since(before)
     assert not leaked.children, leaked.describe()
     assert not [target for _, target in leaked.descriptors if "socket:" in target or "pidfd" in target]
