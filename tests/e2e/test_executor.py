@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.support import boxed
+from tests.support.den import end_shared_executors
 
 import foxden
 from foxden import Den, SandboxExecutor, executor
@@ -913,12 +914,7 @@ def test_an_executor_of_its_own_leaves_nothing_behind() -> None:
 def shared_executors() -> Iterator[None]:
     """Those of the decorators live as long as the program; here they end with the test."""
     yield
-    for pool in executor._shared.values():
-        pool.shutdown()
-    executor._shared.clear()
-    for den, _ in executor._untrusted.values():
-        den.close()
-    executor._untrusted.clear()
+    end_shared_executors()
 
 
 @pytest.mark.usefixtures("shared_executors")

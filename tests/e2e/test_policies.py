@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.support import boxed
-from tests.support.den import pids, wait_until
+from tests.support.den import end_shared_executors, pids, wait_until
 
 import foxden
 from foxden import AsyncDen, Den, Policy, PolicyError, SandboxExecutor, executor
@@ -47,12 +47,7 @@ def data(tmp_path: Path) -> Path:
 def shared_executors() -> Iterator[None]:
     """Those of the decorators live as long as the program; here they end with the test."""
     yield
-    for pool in executor._shared.values():
-        pool.shutdown()
-    executor._shared.clear()
-    for den, _ in executor._untrusted.values():
-        den.close()
-    executor._untrusted.clear()
+    end_shared_executors()
 
 
 def run(pool: SandboxExecutor, function: Any, *args: Any) -> Any:

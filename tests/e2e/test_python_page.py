@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.support import boxed
+from tests.support.den import end_shared_executors
 
 import foxden
 from foxden import AsyncDen, Den, Policy, SandboxExecutor, boxed_tests, sandboxed, untrusted
@@ -385,7 +386,14 @@ def _sleeping(policy: Policy | None) -> Iterator[Callable[[], Any]]:
     yield lambda: untrusted(time.sleep, 30, policy=policy)
 
 
-@pytest.mark.leaks_ok("the den of all calls of `untrusted` and the workers of `sandboxed` live as long as the program")
+@pytest.fixture
+def shared_executors() -> Iterator[None]:
+    """Those of `untrusted` and `sandboxed` live as long as the program; here they end with the test."""
+    yield
+    end_shared_executors()
+
+
+@pytest.mark.usefixtures("shared_executors")
 def test_limits_of_time_are_given_as_the_page_says() -> None:
     brief = Policy(timeout=0.5)
     for call in _sleeping(brief):

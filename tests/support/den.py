@@ -342,8 +342,8 @@ def make_den(environment: dict[str, str] | None = None, **options: Any) -> Den:
 _shared: list[None] = []  # one for each that is open
 
 
-def _end_what_lives_as_long_as_the_program() -> None:
-    """The workers of `@sandboxed` and `untrusted`, which tests of other files may have begun meanwhile."""
+def end_shared_executors() -> None:
+    """The workers of `@sandboxed` and `untrusted`, which live as long as the program, end with the test instead."""
     from foxden import executor
 
     for pool in executor._shared.values():
@@ -369,7 +369,6 @@ def shared_den(environment: dict[str, str] | None = None, **options: Any) -> Ite
         _shared.pop()
     if _shared:
         return
-    _end_what_lives_as_long_as_the_program()
     leaked = leaks.leaked_since(before)
     assert not leaked.children, leaked.describe()
     assert not [target for _, target in leaked.descriptors if "socket:" in target or "pidfd" in target]
