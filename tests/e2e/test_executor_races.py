@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from tests.support import boxed
 
 import foxden
 from foxden import AsyncDen, Den, SandboxExecutor
+from foxden.parent.utility import Worker
 
 WAIT_S = 30
 
@@ -275,3 +277,69 @@ def test_workers_killed_at_random_lose_their_own_calls_only(den: Den) -> None:
             killer.join()
         assert counts["ok"] > 0
         assert pool.submit(boxed.double, 5).result(WAIT_S) == 10
+
+
+def note_and(path: str, value: Any) -> Any:
+    """Write a line for each run, then end, fail, or return the value."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(f"{value}\n")
+    if value in ("exit", "exit too"):
+        os._exit(9)
+    if value == "fail":
+        raise ValueError(value)
+    return value
+
+
+def sent_together(pool: SandboxExecutor, path: str, values: list[Any]) -> tuple[list[Any], list[int]]:
+    """What a map of these in chunks of one brought, and how many of them went in each packet."""
+    sizes: list[int] = []
+    run = Worker.run
+
+    def noted(worker: Worker, calls: Any) -> None:
+        sizes.append(len(calls))
+        run(worker, calls)
+
+    chunks = [([path], [value]) for value in values]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Worker, "run", noted)
+        futures = pool._functions.submit_chunks(note_and, chunks)
+        outcomes = [future.exception(WAIT_S) or future.result() for future in futures]
+    return outcomes, sizes
+
+
+def test_of_chunks_in_one_packet_only_those_fail_that_do_and_each_runs_once(den: Den, tmp_path: Path) -> None:
+    path = tmp_path / "ran"
+    path.touch()
+    values: list[Any] = [*range(40), "fail", *range(41, 60), "exit", *range(61, 90), "exit too", *range(91, 120)]
+    with SandboxExecutor(1, den=den, write=[tmp_path]) as pool:
+        sent_together(pool, str(path), list(range(40)))  # the worker is there, and has been quick
+        path.write_text("")
+        outcomes, sizes = sent_together(pool, str(path), values)
+    assert max(sizes) > 1  # else nothing of this was tried
+    for value, outcome in zip(values, outcomes, strict=True):
+        if value == "fail":
+            assert isinstance(outcome, ValueError)
+        elif isinstance(value, str):
+            assert isinstance(outcome, foxden.ChildCrashed)
+        else:
+            assert outcome == [value]
+    assert path.read_text().splitlines() == [str(value) for value in values]
+
+
+def test_a_chunk_that_hangs_takes_nothing_from_those_sent_with_it(den: Den) -> None:
+    with SandboxExecutor(1, den=den, timeout=1) as pool:
+        warm = [([0.0],)] * 60
+        for _ in range(2):
+            futures = pool._functions.submit_chunks(boxed.sleep, [*warm, ([60.0],), *warm])
+            outcomes = [type(future.exception(WAIT_S)) for future in futures]
+            assert outcomes == [*[type(None)] * 60, foxden.CallTimeout, *[type(None)] * 60]
+
+
+def test_chunks_that_nobody_wants_are_not_sent(den: Den) -> None:
+    with SandboxExecutor(1, den=den) as pool:
+        assert list(pool.map(boxed.same, range(400), chunksize=2)) == list(range(400))
+        results = pool.map(boxed.same, range(4000), chunksize=2)
+        assert next(results) == 0
+        del results
+        assert pool.submit(boxed.same, "after").result(WAIT_S) == "after"
+        assert list(pool.map(boxed.same, range(400), chunksize=2)) == list(range(400))

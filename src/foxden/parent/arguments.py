@@ -23,6 +23,7 @@ from foxden.parent.importable import MAIN, View
 _PROTOCOL = 5
 _DEFINITION_MAX = LargePayload.limit
 _MAX_BUFFERS = 4000
+_STATELESS = (types.FunctionType, types.BuiltinFunctionType, type)  # where they have a name
 _WORK_MAX = 32_768  # bytes of a pickle inside a packet; a longer one goes with the buffers
 
 
@@ -70,8 +71,8 @@ def pack(function: Callable[..., Any], arguments: object, keywords: Mapping[str,
 class _Packed:
     """Stands for a function that was pickled before, and will be sent apart from what it is called with."""
 
-    def __init__(self, function: Callable[..., Any], work: bytes) -> None:
-        self.work = work
+    def __init__(self, function: Callable[..., Any], work: bytes, *, is_by_value: bool) -> None:
+        self.work, self.is_by_value = work, is_by_value
         self.__qualname__ = getattr(function, "__qualname__", type(function).__qualname__)  # for error texts
 
     def __call__(self) -> None:
@@ -79,21 +80,23 @@ class _Packed:
 
 
 def pack_function(function: Callable[..., Any], *, view: View) -> Callable[..., Any]:
-    """What to call `pack` with, again and again: where a function goes by value that is done here, once.
+    """What to call `pack` with, again and again: a function is pickled here, once, unless it is an object with a state
+    of its own, which each call gets anew.
 
     Raises: ArgumentsNotSendable.
     """
     if not callable(function):
         raise _no_function(function)
     if view.has_name(function):
-        return function
+        is_stateless = isinstance(function, _STATELESS)
+        return _Packed(function, pickle.dumps(function, _PROTOCOL), is_by_value=False) if is_stateless else function
     try:
         if _dump_by_name(function, function, [], view) is not None:
             return function
         work = by_value.dump(function, None, view)
     except Exception as error:
         raise _not_sendable(function, (), {}, error) from error
-    return function if len(work) > _DEFINITION_MAX else _Packed(function, work)
+    return function if len(work) > _DEFINITION_MAX else _Packed(function, work, is_by_value=True)
 
 
 def _definition(function: Callable[..., Any], view: View) -> bytes:
@@ -140,8 +143,11 @@ def _dump(whole: object, function: Any, buffers: list[pickle.PickleBuffer], view
 
 def _dump_by_name(whole: object, function: Any, buffers: list[pickle.PickleBuffer], view: View) -> bytes | None:
     """None: something in it has no name that a worker can import."""
-    module = getattr(function, "__module__", None)
-    is_apart = type(function) is _Packed or (module is not None and not view.is_importable(module))
+    if type(function) is _Packed:
+        is_apart = function.is_by_value
+    else:
+        module = getattr(function, "__module__", None)
+        is_apart = module is not None and not view.is_importable(module)
     if is_apart and type(whole) is tuple and whole and whole[0] is function:
         return None
     try:

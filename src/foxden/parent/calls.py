@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from foxden.parent.utility import Worker
 
 
+_Help = Callable[["Worker", "Call", float | None], None]  # read the call's answer, as long as that takes at most
+
+
 class Sizes(msgspec.Struct, frozen=True):
     """Of a pool, and of what a call in it may take."""
 
@@ -35,14 +38,15 @@ class Sizes(msgspec.Struct, frozen=True):
         seconds, cpu_seconds = self.seconds, self.cpu_seconds
         return seconds and seconds * calls, cpu_seconds and cpu_seconds * calls
 
-
-    def call(self, number: int, name: str, packed: Packed, each: int, refused: Refused | None) -> Call:
+    def call(
+        self, number: int, name: str, packed: Packed, refused: Refused | None, *, each: int = 1, chunk_of: int = 0
+    ) -> Call:
         """One call, or a chunk of `each`."""
-        seconds, cpu_seconds = self.times(each or 1)
+        seconds, cpu_seconds = self.times(each)
         future = CallFuture()
         if refused is not None:
             future.explain = refused.explain
-        return Call(number, name, packed, bool(each), seconds, future, cpu_seconds=cpu_seconds)
+        return Call(number, name, packed, chunk_of, seconds, future, cpu_seconds=cpu_seconds)
 
 
 class Call(msgspec.Struct, eq=False):
@@ -51,7 +55,7 @@ class Call(msgspec.Struct, eq=False):
     number: int
     name: str
     packed: Packed
-    each: bool
+    chunk_of: int  # the number of the `map` that it is a chunk of; 0: a call by itself
     seconds: float | None  # it may take
     future: CallFuture
     worker: Worker | None = None
@@ -62,6 +66,15 @@ class Call(msgspec.Struct, eq=False):
     until: float = float("inf")
     cpu_from: float = 0.0  # what its worker had used when it began
     entry: int = 0
+
+
+    def given_to(self, worker: Worker, help_: _Help, listen: Callable[[Worker, Call], None]) -> None:
+        """From now on it is the worker's, whatever becomes of that.  With the pool's lock held."""
+        future = self.future
+        self.sent, self.worker = True, worker
+        future.pid, future.child_id, future.given_at = worker.host.pid, worker.host.child_id, time.time()
+        future.help = lambda timeout: help_(worker, self, timeout)
+        future.listen = lambda: listen(worker, self)
 
 
 class CallFuture(Future[Any]):
@@ -134,6 +147,9 @@ class CallFuture(Future[Any]):
             if not super().done():
                 self.watch()  # it waits in the queue, or has just begun
             return timeout
+        if timeout is None:
+            help_it(None)
+            return None
         begun = time.monotonic()
         help_it(timeout)
-        return None if timeout is None else max(0.0, timeout - (time.monotonic() - begun))
+        return max(0.0, timeout - (time.monotonic() - begun))

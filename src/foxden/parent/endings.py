@@ -39,6 +39,13 @@ def fail_all(calls: Iterable[Call], error: BaseException) -> None:
             settle(call.future, None, error)
 
 
+def cancel_all(calls: Iterable[Call]) -> None:
+    """Those that nobody has begun."""
+    for call in calls:
+        call.future.cancel()
+        call.future.set_running_or_notify_cancel()
+
+
 def end_soon(worker: Worker) -> None:
     """On the den's loop: it closed its pipe.  Most likely it is ending; the kernel is about to say how."""
     asyncio.get_running_loop().call_later(_LAST_WORDS_S, worker.host.kill, "closed its pipe")

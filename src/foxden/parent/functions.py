@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import importlib
+import itertools
 import numbers
 import os
 import sys
@@ -86,6 +87,7 @@ class Functions:
         )
         self.is_fresh = fresh
         self._memory = settings.memory
+        self._maps = itertools.count(1)
         self.pool = make_pool(settings, sizes, finished)
         self.max_workers = sizes.max_workers
 
@@ -128,12 +130,12 @@ class Functions:
 
     def _sent(self, name: str, packed: Iterable[tuple[arguments.Packed, int]]) -> Iterator[CallFuture]:
         """One after the other as they are made; what each costs to queue is shared by some."""
-        looked = 0.0
+        looked, chunk_of = 0.0, next(self._maps)
         for place, (chunk, each) in enumerate(packed):
             look = place % _LOOK_EVERY == 0 or time.monotonic() - looked > _LOOK_S
             if look:
                 looked = time.monotonic()
-            yield self.pool.submit(name, chunk, each=each, look=look)
+            yield self.pool.submit(name, chunk, each=each, chunk_of=chunk_of, look=look)
 
     async def awaited(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]

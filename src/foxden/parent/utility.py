@@ -15,7 +15,7 @@ import select
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -32,6 +32,7 @@ from foxden.ipc.values import ALIGNMENT
 from foxden.model.process_types import BY_NAME
 from foxden.parent.arguments import Packed
 from foxden.parent.broker import Brokers
+from foxden.parent.calls import Call
 from foxden.parent.function_view import FunctionGrants, begins_in, function_policy
 from foxden.parent.hosts import ChildHost, ChildParent
 from foxden.parent.import_folders import why_missing
@@ -249,11 +250,13 @@ class Worker:
         self.has_lost = False  # … and could not be
         self.sending = threading.Lock()  # held by who sends it something
         self.since = 0.0  # when the call it is at began, by the monotonic clock
+        self.took = 0.0  # seconds, its last call
         self.quick_at = ""  # the function that its last chunk was of, if that took next to no time
         self.dead = False
         self.fd = sock.fileno()
         self._sock = sock
-        self.armed = False  # the pool's thread listens to it
+        self.armed = False  # the pool's thread listens to it …
+        self.was_armed = False  # … or did, before somebody began to read who will stop again
         self.poll = select.poll()
         self.poll.register(sock.fileno(), select.POLLIN)
         sock.setblocking(True)
@@ -267,20 +270,24 @@ class Worker:
     def _send(self, packet: bytes, fds: Any) -> None:
         send_packet(self._sock, packet, fds, NOW)
 
-    def run(self, number: int, packed: Packed, *, each: bool) -> None:
-        """Send one call.  Raises OSError when the worker is gone, or does not read."""
-        actor = self._actor
-        actor.expected.append(number)
-        if packed.definition and packed.definition != self._defined:
+    def run(self, calls: Sequence[Call]) -> None:
+        """Send a call, or chunks of one map.  Raises OSError when the worker is gone, or does not read."""
+        actor, packed = self._actor, calls[0].packed
+        actor.expected.extend([call.number for call in calls])
+        is_defined = bool(packed.definition)
+        if is_defined and packed.definition != self._defined:
             actor.send(PTasks.Define(work=make_payload(LargePayload, packed.definition)))
         self._defined = packed.definition or self._defined
-        parts: tuple[tuple[int, int, bool], ...] = ()
-        if packed.buffers:
-            parts = self._write(packed)
-        actor.send(
-            PTasks.Run(call=number, work=packed.work, parts=parts, each=each, defined=bool(packed.definition))
-        )
-        if packed.is_by_value:
+        if len(calls) > 1:
+            work = tuple([(call.number, call.packed.work) for call in calls])
+            actor.send(PTasks.RunChunks(chunks=work, defined=is_defined))
+        else:
+            parts = self._write(packed) if packed.buffers else ()
+            is_chunk = bool(calls[0].chunk_of)
+            actor.send(
+                PTasks.Run(call=calls[0].number, work=packed.work, parts=parts, each=is_chunk, defined=is_defined)
+            )
+        if any(call.packed.is_by_value for call in calls):
             self._defined = b""
 
     def _write(self, packed: Packed) -> tuple[tuple[int, int, bool], ...]:

@@ -25,7 +25,7 @@ from foxden.ipc.pipe import NOW
 from foxden.parent.arguments import Packed
 from foxden.parent.calls import Call, CallFuture, Sizes
 from foxden.parent.deadlines import FOREVER, Deadlines
-from foxden.parent.endings import SENT, end_all, end_soon, fail_all, settle
+from foxden.parent.endings import SENT, cancel_all, end_all, end_soon, fail_all, settle
 from foxden.parent.hearing import LONGEST_SLEEP_S, Hearing
 from foxden.parent.refused import Refused
 from foxden.parent.schedule import Schedule
@@ -65,24 +65,26 @@ class Pool:
 
     # ---- asked by callers
 
-    def submit(self, name: str, packed: Packed, *, each: int = 0, look: bool = True) -> CallFuture:
-        """Queue one call; `each`: it is a chunk of so many.  Raises RuntimeError, DenClosed, WorkersBroken.
+    def submit(
+        self, name: str, packed: Packed, *, each: int = 1, chunk_of: int = 0, look: bool = True
+    ) -> CallFuture:
+        """Queue one call; `each`: it is a chunk of so many, `chunk_of`: of the map with this number.
 
         `look`: for answers that nobody waits for, which costs as much as the rest: of many chunks some may do it.
+        Raises RuntimeError, DenClosed, WorkersBroken.
         """
-        return self._submit(self._sizes.call(next(self._numbers), name, packed, each, self.refused), look=look)
-
-    def _submit(self, call: Call, *, look: bool) -> CallFuture:
+        call = self._sizes.call(next(self._numbers), name, packed, self.refused, each=each, chunk_of=chunk_of)
         self.check_open()  # before anything is read: what comes is not for a fork of this process
         if look and not self._schedule.idle:
             self._look_at_unwatched()
         with self._lock:
-            self.check_open()
+            if self._closing or self._broken is not None:
+                self.check_open()
             worker = self._schedule.place(call)
             if worker is None:
                 self._start_if_needed()
             unheard = bool(self._schedule.queue) and self._sleeps_until > time.monotonic() + 2 * _UNHEARD_S
-        if worker is not None and self._begin(worker, call):
+        if worker is not None and self._begin(worker, [call]):
             self._next(worker)
         if unheard:
             self._hearing.ring()
@@ -117,9 +119,7 @@ class Pool:
             for worker in self._schedule.busy:
                 self._hearing.listen(worker, True)
             cancelled = self._schedule.take_unbegun() if cancel else []
-        for call in cancelled:
-            call.future.cancel()
-            call.future.set_running_or_notify_cancel()
+        cancel_all(cancelled)
         self._hearing.ring()
 
     def stop(self) -> None:
@@ -204,57 +204,58 @@ class Pool:
 
     # ---- calls
 
-    def _begin(self, worker: Worker, call: Call) -> bool:
-        """Send a call to the worker that it was placed with.  True: there was nothing to send, and that one is free."""
-        future = call.future
+    def _begin(self, worker: Worker, calls: list[Call]) -> bool:
+        """Send calls to the worker that they were placed with: one, or some chunks.
+
+        True: there was nothing to send, and that one is free."""
         with worker.sending:
-            if not call.begun and not future.set_running_or_notify_cancel():
-                with self._lock:
-                    self._schedule.take(worker, call)
-                    return self._schedule.is_free(worker)
-            call.begun = True
+            for call in calls:
+                call.begun = call.begun or call.future.set_running_or_notify_cancel()
             with self._lock:
+                wanted = [call for call in calls if call.begun or not self._schedule.take(worker, call)]
+                if not wanted:
+                    return self._schedule.is_free(worker)
                 if worker.dead:
-                    if self._schedule.did_not_get(worker, call):
+                    if self._schedule.did_not_get(worker, wanted):
                         self._start_if_needed()
                     return False
-                call.sent, call.worker = True, worker
-                future.pid, future.child_id, future.given_at = worker.host.pid, worker.host.child_id, time.time()
-                future.help = lambda timeout: self._help(worker, call, timeout)
-                future.listen = lambda: self._arm(worker, call)
-                is_next = self._schedule.busy.get(worker) is call
+                for call in wanted:
+                    call.given_to(worker, self._help, self._arm)
+                running = self._schedule.busy.get(worker)
+                is_next = running in wanted
                 if is_next:
                     worker.since = time.monotonic()
-            if is_next:
-                self._start_clock(call)
-            self._send(worker, call)
-        if future.watched or self._closing:
-            self._arm(worker, call)
+            if is_next and running is not None:
+                self._start_clock(running)
+            self._send(worker, wanted)
+        for call in wanted:
+            if call.future.watched or self._closing:
+                self._arm(worker, call)
         return False
 
-    def _send(self, worker: Worker, call: Call) -> None:
-        packed = call.packed
-        if not call.each:
-            call.packed = SENT
+    def _send(self, worker: Worker, calls: list[Call]) -> None:
         try:
-            worker.run(call.number, packed, each=call.each)
+            worker.run(calls)
         except BlockingIOError:
             self._end(worker, f"{worker.host} does not read its calls")
         except Exception as error:
             with self._lock:
                 worker.dead = True
-                call.packed = packed
                 is_gone = isinstance(error, OSError) and error.errno in _GONE
-                if is_gone and self._schedule.did_not_get(worker, call):  # it ended before this reached it
+                if is_gone and self._schedule.did_not_get(worker, calls):  # it ended before these reached it
                     self._start_if_needed()
-                is_lost = not is_gone and self._schedule.take(worker, call)
-                self._deadlines.end(call)
+                lost = [] if is_gone else [call for call in calls if self._schedule.take(worker, call)]
+                for call in calls:
+                    self._deadlines.end(call)
             if is_gone:
                 self._soon(lambda: end_soon(worker))
                 return
             self._end(worker, f"{worker.host} could not be sent a call: {error!r}")
-            if is_lost:  # no descriptor, no memory: of this process
+            for call in lost:  # no descriptor, no memory: of this process
                 settle(call.future, None, error)
+            return
+        if not calls[0].chunk_of:
+            calls[0].packed = SENT
 
     def _next(self, worker: Worker) -> None:
         """Give a worker that is free its next call, or let it wait."""
@@ -269,7 +270,7 @@ class Pool:
                     if self._sizes.spare:
                         self._start_if_needed()
                     break
-            if not self._begin(worker, call):
+            if not self._begin(worker, [call]):
                 self._send_behind(worker)
                 return
         if self._closing:
@@ -277,15 +278,9 @@ class Pool:
 
     def _send_behind(self, worker: Worker) -> None:
         with self._lock:
-            call = self._schedule.follow(worker)
-        if call is not None and self._begin(worker, call):
+            calls = self._schedule.follow(worker)
+        if calls and self._begin(worker, calls):
             self._next(worker)
-
-    def _rests(self, worker: Worker) -> bool:
-        """With the lock held: is there nothing else to do for it, or for anybody?  Then it waits."""
-        if worker.dead or self._sizes.spare or self._closing or self._schedule.queue:
-            return False
-        return self._schedule.next_of(worker) is None
 
     def _receive(self, worker: Worker, flags: int = NOW) -> Outcome | None:
         """Read what a worker says, with its turn held; what comes of it is for `settle`, when that is let go."""
@@ -310,7 +305,7 @@ class Pool:
             if after is None and worker.armed:
                 self._hearing.listen(worker, False)
             worker.dead = worker.dead or worker.done >= (self._sizes.calls_each or FOREVER)
-            rests = after is None and self._rests(worker)
+            rests = after is None and not self._closing and self._schedule.rests(worker)
         if after is not None:
             if after.sent:
                 self._start_clock(after)
@@ -401,6 +396,7 @@ class Pool:
         if worker.armed:
             with self._lock:
                 self._hearing.listen(worker, False)
+                worker.was_armed = True
         if not self._schedule.has(worker, call) or not self._hearing.hears(worker):
             return None
         if awake.soon(worker.poll):
@@ -414,9 +410,10 @@ class Pool:
 
     def _hear_for_others(self, worker: Worker) -> None:
         """Whoever read stops reading: let the pool's thread hear what others wait for."""
-        if worker.armed or worker not in self._schedule.busy:
+        if not worker.was_armed:
             return
         with self._lock:
+            worker.was_armed = False
             if self._closing or self._schedule.is_watched(worker):
                 self._hearing.listen(worker, True)
 

@@ -31,6 +31,7 @@ FileNames = Annotated[tuple[Annotated[str, Meta(max_length=255)], ...], Meta(max
 TypeName = Annotated[str, Meta(max_length=1024)]
 EnvironmentText = Annotated[str, Meta(max_length=32_768)]
 Part = tuple[Size, Size, bool]  # place and length in the lent memory; may the function write there?
+Chunk = tuple[Token, InlineBytes]  # the number of the call, and its pickle
 
 
 class ResultTokens(Payload):
@@ -89,6 +90,12 @@ class PTasks(Protocol, number=18, ends=("default", "utility")):
         work: InlineBytes
         parts: Annotated[tuple[Part, ...], Meta(max_length=4096)] = ()
         each: bool = False
+        defined: bool = False
+
+    class RunChunks(ToChild):
+        """Some Runs with `each`, one after the other; each is answered by itself, before the next begins."""
+
+        chunks: Annotated[tuple[Chunk, ...], Meta(min_length=1, max_length=16)]
         defined: bool = False
 
     class Returned(ToParent):

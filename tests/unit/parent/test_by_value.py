@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import pickle
 import subprocess
@@ -84,9 +85,17 @@ def test_arguments_of_a_hidden_module_go_by_value_too(hidden: types.ModuleType) 
 def test_a_function_with_a_name_goes_by_it() -> None:
     packed = arguments.pack(pickle.dumps, (1,), {}, view=_view())
     assert (packed.definition, packed.is_by_value) == (b"", False)
-    assert arguments.pack_function(pickle.dumps, view=_view()) is pickle.dumps
-    made = arguments.pack_function(lambda: 1, view=_view())
-    assert arguments.pack(made, (), {}, view=_view()).definition
+    for function, is_by_value in ((pickle.dumps, False), (lambda: 1, True)):
+        made = arguments.pack_function(function, view=_view())
+        packed = arguments.pack(made, (1,), {}, view=_view())
+        assert pickle.loads(packed.definition)
+        assert (packed.is_by_value, made.is_by_value) == (False, is_by_value)  # type: ignore[attr-defined]
+
+
+def test_an_object_with_a_state_of_its_own_is_sent_with_each_call() -> None:
+    bound = functools.partial(pickle.dumps, 1)
+    assert arguments.pack_function(bound, view=_view()) is bound
+    assert arguments.pack(bound, (), {}, view=_view()).definition == b""
 
 
 def test_small_buffers_stay_in_the_pickle() -> None:

@@ -52,7 +52,7 @@ def worker_at(fd: int) -> Any:
 def test_who_has_ended_takes_nothing_from_another_with_its_number(pool: Pool) -> None:
     ours, theirs = socket.socketpair()
     ended, living = worker_at(ours.fileno()), worker_at(ours.fileno())
-    call = Call(1, "call", SimpleNamespace(), False, None, CallFuture())  # type: ignore[arg-type]
+    call = Call(1, "call", SimpleNamespace(), 0, None, CallFuture())  # type: ignore[arg-type]
     with pool._lock:
         pool._hearing._by_fd[living.fd] = living
         pool._hearing._epoll.register(living.fd, 0)

@@ -75,6 +75,11 @@ class TasksChild(Actor, protocol=PTasks, side=Side.CHILD):
     def recv_run(self, message: PTasks.Run) -> None:
         self.send(self._calls.perform(message))
 
+    def recv_run_chunks(self, message: PTasks.RunChunks) -> None:
+        for call, work in message.chunks:
+            if not self.send(self._calls.perform(PTasks.Run(call, work, each=True, defined=message.defined))):
+                return  # nobody hears
+
 
 def _begin_in(folder: str) -> None:
     with contextlib.suppress(OSError):  # it may be gone by now
