@@ -8,12 +8,14 @@ import datetime
 import decimal
 import functools
 import importlib
+import math
 import os
 import pathlib
 import subprocess
 import sys
 import threading
 import time
+import types
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -277,6 +279,29 @@ def test_a_function_that_goes_by_value_is_mapped_in_chunks(pool: SandboxExecutor
     table = np.arange(1 << 16)
     assert list(pool.map(lambda n: int(table[n]), range(40), chunksize=10)) == list(range(40))
     assert list(pool.map(functools.partial(lambda a, b: a - b, 3), range(4), chunksize=2)) == [3, 2, 1, 0]
+
+
+def test_more_functions_in_turn_than_a_worker_keeps(pool: SandboxExecutor) -> None:
+    named = [abs, bin, chr, float, hex, int, oct, ord, repr, str, bool, complex, boxed.double, boxed.same, ascii]
+    named += [bytes, range, round, format, math.sqrt]
+    for turn in range(3):
+        for function in named if turn else named[:7]:
+            value: Any = "7" if function is ord else 7
+            assert run(pool, function, value) == function(value)
+    assert list(pool.map(math.sqrt, range(9), chunksize=2)) == [math.sqrt(n) for n in range(9)]
+
+
+def test_functions_by_value_have_the_globals_of_their_call_whoever_else_brought_others(
+    pool: SandboxExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = types.ModuleType("foxden_test_of_globals")
+    module.__file__ = "/nowhere/foxden_test_of_globals.py"
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec("def one(): return x\ndef other(): return x", vars(module))
+    for name, x in (("one", 1), ("other", 2), ("one", 1), ("one", 3), ("other", 1)):
+        module.x = x  # type: ignore[attr-defined]
+        assert run(pool, getattr(module, name)) == x
+        assert run(pool, boxed.double, x) == 2 * x  # what goes by name changes nothing of it
 
 
 def test_what_cannot_be_sent_in_chunks_is_named_and_takes_back_the_others(pool: SandboxExecutor) -> None:

@@ -207,7 +207,8 @@ class ActorTree:
             else:
                 self._receive_message(actor, header, packet, fds)
         finally:
-            close_all(fds)
+            if fds:
+                close_all(fds)
 
     def _receive_message(self, actor: Actor, header: Header, packet: memoryview, fds: list[int]) -> None:
         cls = actor._accepted.get(header.message)

@@ -7,6 +7,7 @@ Source: pickle protocol 5, PEP 574; cloudpickle for what has no importable name.
 
 from __future__ import annotations
 
+import functools
 import pickle
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,7 @@ from foxden.parent.importable import MAIN, View
 _PROTOCOL = 5
 _DEFINITION_MAX = LargePayload.limit
 _MAX_BUFFERS = 4000
-_STATELESS = (types.FunctionType, types.BuiltinFunctionType, type)  # where they have a name
+_STATELESS = {types.FunctionType, types.BuiltinFunctionType, type}  # where they are what their name says
 _WORK_MAX = 32_768  # bytes of a pickle inside a packet; a longer one goes with the buffers
 
 
@@ -33,8 +34,9 @@ class Packed(msgspec.Struct, frozen=True):
     work: bytes  # empty: it is the first buffer
     buffers: tuple[tuple[memoryview, bool], ...]
     size: int  # of the buffers together, each at a multiple of ALIGNMENT
-    definition: bytes = b""  # pickle of the function, where that goes by value and apart; `work` is then without it
-    is_by_value: bool = False  # `work` is: it may bring other globals to the functions that are there
+    definition: bytes = b""  # pickle of the function, where that goes apart; `work` is then without it
+    is_named: bool = False  # that one only names it
+    is_by_value: bool = False  # there is something by value in `work`, which may bring functions other globals
 
 
 class _Large:
@@ -59,20 +61,24 @@ def pack(function: Callable[..., Any], arguments: object, keywords: Mapping[str,
         assert isinstance(arguments, tuple)  # noqa: S101 - for the type checker
         large = {key: _wrapped(value) for key, value in keywords.items()} if keywords else {}
         whole = (tuple(map(_wrapped, arguments)), large)
-    definition = _definition(function, view)
+    definition, is_named = _definition(function, view)
     buffers: list[pickle.PickleBuffer] = []
     try:
         work, is_by_value = _dump(whole if definition else (function, *whole), function, buffers, view)
     except Exception as error:
         raise _not_sendable(function, arguments, keywords, error) from error
-    return _laid_out(work, buffers, definition, is_by_value)
+    if not buffers and len(work) <= _WORK_MAX:
+        return Packed(work, (), 0, definition, is_named, is_by_value)
+    views, work = _laid_out(work, buffers)
+    size = sum(-(-view.nbytes // ALIGNMENT) * ALIGNMENT for view, _ in views)
+    return Packed(work, tuple(views), size, definition, is_named, is_by_value)
 
 
 class _Packed:
     """Stands for a function that was pickled before, and will be sent apart from what it is called with."""
 
-    def __init__(self, function: Callable[..., Any], work: bytes, *, is_by_value: bool) -> None:
-        self.work, self.is_by_value = work, is_by_value
+    def __init__(self, function: Callable[..., Any], work: bytes, *, is_named: bool) -> None:
+        self.work, self.is_named = work, is_named
         self.__qualname__ = getattr(function, "__qualname__", type(function).__qualname__)  # for error texts
 
     def __call__(self) -> None:
@@ -88,30 +94,39 @@ def pack_function(function: Callable[..., Any], *, view: View) -> Callable[..., 
     if not callable(function):
         raise _no_function(function)
     if view.has_name(function):
-        is_stateless = isinstance(function, _STATELESS)
-        return _Packed(function, pickle.dumps(function, _PROTOCOL), is_by_value=False) if is_stateless else function
+        return _Packed(function, _by_name(function), is_named=True) if type(function) in _STATELESS else function
     try:
         if _dump_by_name(function, function, [], view) is not None:
             return function
         work = by_value.dump(function, None, view)
     except Exception as error:
         raise _not_sendable(function, (), {}, error) from error
-    return function if len(work) > _DEFINITION_MAX else _Packed(function, work, is_by_value=True)
+    return function if len(work) > _DEFINITION_MAX else _Packed(function, work, is_named=False)
 
 
-def _definition(function: Callable[..., Any], view: View) -> bytes:
-    """The pickle of a function that goes apart: workers keep the last one.  Empty: it goes with its arguments."""
-    if type(function) is _Packed:
-        return function.work
-    if type(function) is not types.FunctionType or view.has_name(function):
+@functools.lru_cache(maxsize=256)
+def _by_name(function: Callable[..., Any]) -> bytes:
+    """The pickle of a function that is what its name says."""
+    return pickle.dumps(function, _PROTOCOL)
+
+
+def _definition(function: Callable[..., Any], view: View) -> tuple[bytes, bool]:
+    """The pickle of a function that goes apart, and whether that only names it: workers keep it for the next calls.
+    Empty: it goes with its arguments."""
+    kind = type(function)
+    if kind is _Packed:
+        return function.work, function.is_named  # type: ignore[attr-defined]
+    if kind in _STATELESS and view.has_name(function):
+        return _by_name(function), True
+    if kind is not types.FunctionType:
         if not callable(function):
             raise _no_function(function)
-        return b""
+        return b"", False
     try:
         work = by_value.dump(function, None, view)
     except Exception as error:
         raise _not_sendable(function, (), {}, error) from error
-    return work if len(work) <= _DEFINITION_MAX else b""
+    return (work, False) if len(work) <= _DEFINITION_MAX else (b"", False)
 
 
 def _no_function(given: object) -> ArgumentsNotSendable:
@@ -144,7 +159,7 @@ def _dump(whole: object, function: Any, buffers: list[pickle.PickleBuffer], view
 def _dump_by_name(whole: object, function: Any, buffers: list[pickle.PickleBuffer], view: View) -> bytes | None:
     """None: something in it has no name that a worker can import."""
     if type(function) is _Packed:
-        is_apart = function.is_by_value
+        is_apart = not function.is_named
     else:
         module = getattr(function, "__module__", None)
         is_apart = module is not None and not view.is_importable(module)
@@ -158,11 +173,8 @@ def _dump_by_name(whole: object, function: Any, buffers: list[pickle.PickleBuffe
     return None if hidden else work
 
 
-def _laid_out(
-    work: bytes, buffers: Sequence[pickle.PickleBuffer], definition: bytes, is_by_value: bool
-) -> Packed:
-    if not buffers and len(work) <= _WORK_MAX:
-        return Packed(work, (), 0, definition, is_by_value)
+def _laid_out(work: bytes, buffers: Sequence[pickle.PickleBuffer]) -> tuple[list[tuple[memoryview, bool]], bytes]:
+    """What goes beside the packet, and what is left for the packet."""
     views = [(view, not view.readonly) for view in (buffer.raw() for buffer in buffers)]
     if len(work) > _WORK_MAX:
         views.insert(0, (memoryview(work), False))
@@ -170,8 +182,7 @@ def _laid_out(
     if len(views) > _MAX_BUFFERS:
         text = f"expected at most {_MAX_BUFFERS} buffers in the arguments, got {len(views)}"
         raise ArgumentsNotSendable(text, hint="put arrays together, with numpy.stack or pandas.concat, or send fewer")
-    size = sum(-(-view.nbytes // ALIGNMENT) * ALIGNMENT for view, _ in views)
-    return Packed(work, tuple(views), size, definition, is_by_value)
+    return views, work
 
 
 def _not_sendable(

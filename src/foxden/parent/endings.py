@@ -8,7 +8,6 @@ Source: parent/workers.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections.abc import Callable, Iterable
 
@@ -25,11 +24,13 @@ SENT = Packed(b"", (), 0)  # in the place of what was sent: the arguments need n
 
 def settle(future: CallFuture, value: object, error: BaseException | None) -> None:
     future.help = future.listen = None
-    with contextlib.suppress(SystemExit):  # of a callback: whose thread this is, is chance
+    try:
         if error is not None:
             future.set_exception(error)
         else:
             future.set_result(value)
+    except SystemExit:  # of a callback: whose thread this is, is chance
+        pass
 
 
 def fail_all(calls: Iterable[Call], error: BaseException) -> None:

@@ -50,7 +50,7 @@ class Schedule:
 
     def live(self) -> int:
         """How many workers there are."""
-        return sum(1 for worker in self.workers if not worker.dead)
+        return len([worker for worker in self.workers if not worker.dead])
 
     def missing(self, *, spare: bool) -> int:
         """How many workers are to be started, to have as many as there are calls for, up to the most.
@@ -95,15 +95,15 @@ class Schedule:
         behind = self.behind.get(worker, ())
         if len(behind) > _REFILL_AT or not self.queue or not self._may_follow(worker, self.queue[0]):
             return []
-        first, calls = self.queue[0], list[Call]()
-        room = _BEHIND_BYTES - sum(len(call.packed.work) for call in behind)
-        for _ in range(self._how_many(worker)):
-            if not self.queue or not _goes_with(first, self.queue[0]):
+        room = _BEHIND_BYTES - sum([len(call.packed.work) for call in behind])
+        calls: list[Call] = []
+        for call in itertools.islice(self.queue, self._how_many(worker)):
+            room -= len(call.packed.work)
+            if (calls and not _goes_with(calls[0], call)) or (room < 0 and (behind or calls)):
                 break
-            room -= len(self.queue[0].packed.work)
-            if room < 0 and (behind or calls):
-                break
-            calls.append(self.queue.popleft())
+            calls.append(call)
+        for _ in calls:
+            self.queue.popleft()
         if calls:
             self.behind.setdefault(worker, deque()).extend(calls)
         return calls

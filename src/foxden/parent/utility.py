@@ -43,6 +43,8 @@ from foxden.sandbox.build import build_plan
 from foxden.workers_broken import WorkersBroken
 
 _ROW = BY_NAME["utility"]
+# Numbers of functions.  Those by value share one: what one brings may change the globals of another.
+_BY_VALUE, _NAMED_MAX = 1, 15
 _LEAST_LENT = 1 << 20  # bytes: below it a larger memory costs nothing that shows
 
 
@@ -264,7 +266,8 @@ class Worker:
         self._tree = ActorTree(self._actor, self._send, peer=str(host))
         self._buffer = PacketBuffer()
         self._lent: LentWriter | None = None
-        self._defined = b""  # the function that it has; empty: none, or one whose globals may be others by now
+        self._defined = b""  # the function by value that it has; empty: none, or with globals that may be others by now
+        self._named: dict[bytes, int] = {}  # and those by name, with their numbers
         self._memory = settings.memory
 
     def _send(self, packet: bytes, fds: Any) -> None:
@@ -272,23 +275,38 @@ class Worker:
 
     def run(self, calls: Sequence[Call]) -> None:
         """Send a call, or chunks of one map.  Raises OSError when the worker is gone, or does not read."""
-        actor, packed = self._actor, calls[0].packed
-        actor.expected.extend([call.number for call in calls])
-        is_defined = bool(packed.definition)
-        if is_defined and packed.definition != self._defined:
-            actor.send(PTasks.Define(work=make_payload(LargePayload, packed.definition)))
-        self._defined = packed.definition or self._defined
-        if len(calls) > 1:
-            work = tuple([(call.number, call.packed.work) for call in calls])
-            actor.send(PTasks.RunChunks(chunks=work, defined=is_defined))
+        actor, (call, *others) = self._actor, calls
+        packed, number = call.packed, call.number
+        actor.expected.append(number)
+        function = self._define(packed) if packed.definition else 0
+        by_value = packed.is_by_value
+        if others:
+            actor.expected.extend([call.number for call in others])
+            by_value = any(call.packed.is_by_value for call in calls)
+            chunks = tuple([(call.number, call.packed.work) for call in calls])
+            actor.send(PTasks.RunChunks(chunks=chunks, function=function))
         else:
             parts = self._write(packed) if packed.buffers else ()
-            is_chunk = bool(calls[0].chunk_of)
-            actor.send(
-                PTasks.Run(call=calls[0].number, work=packed.work, parts=parts, each=is_chunk, defined=is_defined)
-            )
-        if any(call.packed.is_by_value for call in calls):
+            actor.send(PTasks.Run(number, packed.work, parts, each=bool(call.chunk_of), function=function))
+        if by_value:
             self._defined = b""
+
+    def _define(self, packed: Packed) -> int:
+        """Let the worker have the function that goes apart; returns the number that it has there."""
+        definition = packed.definition
+        if packed.is_named:
+            number = self._named.get(definition, 0)
+            if number:
+                return number
+            if len(self._named) == _NAMED_MAX:
+                self._named.clear()
+            number = self._named[definition] = _BY_VALUE + 1 + len(self._named)
+        elif definition == self._defined:
+            return _BY_VALUE
+        else:
+            number, self._defined = _BY_VALUE, definition
+        self._actor.send(PTasks.Define(function=number, work=make_payload(LargePayload, definition)))
+        return number
 
     def _write(self, packed: Packed) -> tuple[tuple[int, int, bool], ...]:
         lent = self._lend(packed.size)

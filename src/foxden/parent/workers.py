@@ -35,7 +35,6 @@ from foxden.workers_broken import WorkersBroken
 _GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF)  # what a send to one that has ended may say
 _UNHEARD_S = 0.005  # that an answer may lie when others wait for the worker, and whoever should read it does not
 
-
 Outcome = tuple[CallFuture, Any, BaseException | None]  # what came of a call: its future, its value or its error
 
 # Calls something on the den's loop; False: the den is closed.
@@ -300,16 +299,18 @@ class Pool:
             return None
         with self._lock:
             call, after = self._schedule.answered(worker)
-            if call is not None:
+            if call is not None and call.entry:
                 self._deadlines.end(call)
             if after is None and worker.armed:
                 self._hearing.listen(worker, False)
             worker.dead = worker.dead or worker.done >= (self._sizes.calls_each or FOREVER)
             rests = after is None and not self._closing and self._schedule.rests(worker)
+            behind = self._schedule.follow(worker) if after is not None else []
         if after is not None:
             if after.sent:
                 self._start_clock(after)
-            self._send_behind(worker)
+            if behind and self._begin(worker, behind):
+                self._next(worker)
         elif not rests:
             if worker.dead:
                 self._soon(worker.host.close)
@@ -399,9 +400,11 @@ class Pool:
                 worker.was_armed = True
         if not self._schedule.has(worker, call) or not self._hearing.hears(worker):
             return None
-        if awake.soon(worker.poll):
-            return self._receive(worker)
-        if until == FOREVER:
+        if call.chunk_of:  # most of them are there already: one question less
+            outcome = self._receive(worker)
+            if outcome is not None or worker.dead:
+                return outcome
+        if awake.soon(worker.poll) or until == FOREVER:
             return self._receive(worker, 0)
         left = until - time.monotonic()
         if left > 0 and worker.poll.poll(min(left, LONGEST_SLEEP_S) * 1000):

@@ -31,6 +31,7 @@ FileNames = Annotated[tuple[Annotated[str, Meta(max_length=255)], ...], Meta(max
 TypeName = Annotated[str, Meta(max_length=1024)]
 EnvironmentText = Annotated[str, Meta(max_length=32_768)]
 Part = tuple[Size, Size, bool]  # place and length in the lent memory; may the function write there?
+FunctionNumber = Annotated[int, Meta(ge=0, le=16)]  # 0: none
 Chunk = tuple[Token, InlineBytes]  # the number of the call, and its pickle
 
 
@@ -75,13 +76,15 @@ class PTasks(Protocol, number=18, ends=("default", "utility")):
         memory: LentMemory
 
     class Define(ToChild):
-        """A pickle of the function of the Runs with `defined`, until the next one."""
+        """A pickle of the function of the Runs that say this number, until there is another with it."""
 
+        function: FunctionNumber
         work: LargePayload
 
     class Run(ToChild):
         """Call a function: pickle of (function, arguments, keywords); with `each`, of (function, columns): one list
-        of the first arguments of many calls, one of the second …  With `defined` the function is not in it.
+        of the first arguments of many calls, one of the second …  With a number of a
+        function, that is the one, and not in it.
 
         The pickle is `work`, or the first of the parts where it is long; the other parts are its buffers, in order.
         """
@@ -90,13 +93,13 @@ class PTasks(Protocol, number=18, ends=("default", "utility")):
         work: InlineBytes
         parts: Annotated[tuple[Part, ...], Meta(max_length=4096)] = ()
         each: bool = False
-        defined: bool = False
+        function: FunctionNumber = 0
 
     class RunChunks(ToChild):
         """Some Runs with `each`, one after the other; each is answered by itself, before the next begins."""
 
         chunks: Annotated[tuple[Chunk, ...], Meta(min_length=1, max_length=16)]
-        defined: bool = False
+        function: FunctionNumber = 0
 
     class Returned(ToParent):
         """The function returned this, which is small.  No descriptor rides along: most calls end so."""

@@ -7,6 +7,7 @@ import importlib.util
 import pickle
 import subprocess
 import sys
+import textwrap
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,13 +84,39 @@ def test_arguments_of_a_hidden_module_go_by_value_too(hidden: types.ModuleType) 
 
 
 def test_a_function_with_a_name_goes_by_it() -> None:
-    packed = arguments.pack(pickle.dumps, (1,), {}, view=_view())
-    assert (packed.definition, packed.is_by_value) == (b"", False)
-    for function, is_by_value in ((pickle.dumps, False), (lambda: 1, True)):
+    for function, is_named in ((pickle.dumps, True), (textwrap.dedent, True), (Path, True), (lambda: 1, False)):
         made = arguments.pack_function(function, view=_view())
-        packed = arguments.pack(made, (1,), {}, view=_view())
-        assert pickle.loads(packed.definition)
-        assert (packed.is_by_value, made.is_by_value) == (False, is_by_value)  # type: ignore[attr-defined]
+        for given in (function, made):
+            packed = arguments.pack(given, (1,), {}, view=_view())
+            assert (packed.is_named, packed.is_by_value) == (is_named, False)
+            assert (pickle.loads(packed.definition) is function) == is_named
+
+
+def test_a_name_that_means_something_else_by_now_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = textwrap.dedent
+    assert arguments.pack(before, ("",), {}, view=_view()).is_named
+    monkeypatch.setattr(textwrap, "dedent", lambda text: text)
+    assert not arguments.pack(before, ("",), {}, view=_view()).is_named
+
+
+def test_classes_that_are_equal_to_others_are_not_taken_for_them() -> None:
+    class Alike(type):
+        def __eq__(cls, other: object) -> bool:
+            return isinstance(other, Alike)
+
+        def __hash__(cls) -> int:
+            return 1
+
+    here = globals()
+    try:
+        for name in ("First", "Second"):
+            here[name] = Alike(name, (), {"__module__": __name__})
+        view = View(["/"])
+        packed = [arguments.pack(here[name], (), {}, view=view) for name in ("First", "Second")]
+        assert [pickle.loads(one.work)[0].__name__ for one in packed] == ["First", "Second"]
+    finally:
+        for name in ("First", "Second"):
+            here.pop(name, None)
 
 
 def test_an_object_with_a_state_of_its_own_is_sent_with_each_call() -> None:

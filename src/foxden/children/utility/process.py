@@ -70,14 +70,14 @@ class TasksChild(Actor, protocol=PTasks, side=Side.CHILD):
         self._calls.borrow(message.memory)
 
     def recv_define(self, message: PTasks.Define) -> None:
-        self._calls.define(read_payload(message.work))
+        self._calls.define(message.function, read_payload(message.work))
 
     def recv_run(self, message: PTasks.Run) -> None:
         self.send(self._calls.perform(message))
 
     def recv_run_chunks(self, message: PTasks.RunChunks) -> None:
         for call, work in message.chunks:
-            if not self.send(self._calls.perform(PTasks.Run(call, work, each=True, defined=message.defined))):
+            if not self.send(self._calls.perform(PTasks.Run(call, work, each=True, function=message.function))):
                 return  # nobody hears
 
 

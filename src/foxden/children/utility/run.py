@@ -29,18 +29,18 @@ class Calls:
     def __init__(self, names: Sequence[str], max_result: int) -> None:
         self._names, self._limit = frozenset(names), max_result
         self._lent: LentReader | None = None
-        self._definition = b""  # of the function that is to be called, until it is needed
-        self._function: tuple[Any, ...] = ()  # that function
+        self._pickled: dict[int, bytes] = {}  # functions by number, until they are needed
+        self._functions: dict[int, tuple[Any, ...]] = {}  # those functions
 
-    def define(self, work: bytes) -> None:
+    def define(self, number: int, work: bytes) -> None:
         """Take another function: it is loaded by the first call, which hears when that fails."""
-        self._definition, self._function = work, ()
+        self._functions.pop(number, None)
+        self._pickled[number] = work
 
-    def _defined(self) -> tuple[Any, ...]:
-        if not self._function:
-            self._function = (_pickle.loads(self._definition),)
-            self._definition = b""
-        return self._function
+    def _load(self, number: int) -> tuple[Any, ...]:
+        function = self._functions[number] = (_pickle.loads(self._pickled[number]),)
+        del self._pickled[number]
+        return function
 
     def borrow(self, memory: LentMemory) -> None:
         """Take other memory.  What of the old one a function kept lives as long as the function keeps it."""
@@ -73,7 +73,8 @@ class Calls:
         try:
             views = self._views(message)
             work = message.work or views.pop(0)
-            function = self._defined() if message.defined else ()
+            number = message.function
+            function = (self._functions.get(number) or self._load(number)) if number else ()
             loaded = (*function, *_pickle.loads(work, buffers=views))
             del views, work, function
         except BaseException as error:
