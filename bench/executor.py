@@ -17,7 +17,7 @@ _CALLS = 400
 _ROUNDS, _LARGE_ROUNDS = 41, 9  # a machine is a second quick and the next slow: many short ones, one after the other
 _MANY, _CHUNK = 10_000, 100
 _LARGE = 64 << 20  # bytes
-_COLD_ROUNDS = 7
+_COLD_ROUNDS = 15
 
 Pool = concurrent.futures.Executor
 
@@ -75,8 +75,8 @@ def measure() -> list[Figure]:
         many, their_many, many_ratio = _in_turns(_many, ours, theirs, _ROUNDS)
         data, their_data, data_ratio = _in_turns(_large(bytes(_LARGE)), ours, theirs)
         array, their_array, array_ratio = _in_turns(_large(np.zeros(_LARGE // 8)), ours, theirs)
-    cold = median([_cold(lambda: SandboxExecutor(1)) for _ in range(_COLD_ROUNDS)])
-    their_cold = median([_cold(_spawned) for _ in range(_COLD_ROUNDS)])
+    colds = [(_cold(lambda: SandboxExecutor(1)), _cold(_spawned)) for _ in range(_COLD_ROUNDS + 1)][1:]
+    cold, their_cold = median([pair[0] for pair in colds]), median([pair[1] for pair in colds])
     peer = "ProcessPoolExecutor"
     return [
         Figure("function call, round trip", trip * 1e6, "µs", 60, against=f"{peer}: {their_trip * 1e6:.0f} µs"),
@@ -87,6 +87,6 @@ def measure() -> list[Figure]:
                against=f"{peer}: {their_data * 1e3:.0f} ms, ours {data * 1e3:.1f} ms"),
         Figure("64 MiB array as an argument, rate / peer", 1 / array_ratio, "x", 10, at_least=True,
                against=f"{peer}: {their_array * 1e3:.0f} ms, ours {array * 1e3:.1f} ms"),
-        Figure("first result of a cold executor / peer", cold / their_cold, "x", 1, against=f"{peer}, spawn: "
+        Figure("first result of a cold executor / peer", median([one / other for one, other in colds]), "x", 1, against=f"{peer}, spawn: "
                f"{their_cold * 1e3:.0f} ms, ours {cold * 1e3:.0f} ms"),
     ]  # fmt: skip

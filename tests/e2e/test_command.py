@@ -5,7 +5,9 @@ Flow: real nginx and scripted servers → `python -m foxden …` in a process of
 
 from __future__ import annotations
 
+import array
 import base64
+import fcntl
 import json
 import os
 import pty
@@ -15,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -446,13 +449,22 @@ def test_parent_of_a_command_is_locked(downloading: tuple[subprocess.Popen[str],
     assert re.search(r"^NoNewPrivs:\t1$", status, re.MULTILINE)
 
 
+def _waiting_in(pipe: int) -> int:
+    """Bytes that somebody wrote and nobody has read."""
+    count = array.array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, count)
+    return count[0]
+
+
 @needs_nginx
 @needs_userns
 def test_interrupt_ends_a_command_whose_output_nobody_takes(site: Nginx) -> None:
     with subprocess.Popen(
         command("fetch", f"{site.http}/big.bin"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
-        wait_until(lambda: processes_of(process.pid))
+        assert process.stdout is not None
+        pipe = process.stdout.fileno()
+        wait_until(lambda: _waiting_in(pipe) > fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) // 2)
         time.sleep(0.3)  # by now it waits for a pipe that is full
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=5) == 130

@@ -23,7 +23,6 @@ from foxden.ipc.schema import Message, Protocol, Reply, Side
 _SEND, _CALL, _REPLY, _CONSTRUCT = (int(kind) for kind in (Kind.SEND, Kind.CALL, Kind.REPLY, Kind.CONSTRUCT))
 Send = Callable[[bytes, Sequence[int]], None]
 R = TypeVar("R", bound=Reply)
-A = TypeVar("A", bound="Actor")
 
 
 class Why(enum.Enum):
@@ -122,6 +121,9 @@ class Actor:
 
     def actor_destroy(self, why: Why) -> None:
         """Called once when the actor ends, managed actors first.  Override to let go of what it holds."""
+
+
+A = TypeVar("A", bound=Actor)  # not by its name: that would be compiled in every process
 
 
 class ActorTree:

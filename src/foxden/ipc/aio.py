@@ -7,9 +7,9 @@ Source: asyncio add_reader / add_writer; docs/concepts/ipc.md.
 
 from __future__ import annotations
 
+import _socket
 import asyncio
 import os
-import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -45,7 +45,7 @@ class AsyncPipe:
 
     def __init__(
         self,
-        sock: socket.socket,
+        sock: _socket.socket,
         root: Actor,
         *,
         peer: str,

@@ -7,8 +7,8 @@ Source: poll(2); architecture.md "the parent runs one asyncio loop; children blo
 
 from __future__ import annotations
 
+import _socket
 import select
-import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,7 +26,7 @@ Closed = Callable[["BlockingPipe", Why, Exception | None], None]
 class BlockingPipe:
     """One actor tree on a blocking socket."""
 
-    def __init__(self, sock: socket.socket, root: Actor, *, peer: str, on_closed: Closed | None = None) -> None:
+    def __init__(self, sock: _socket.socket, root: Actor, *, peer: str, on_closed: Closed | None = None) -> None:
         sock.setblocking(True)
         self.sock = sock
         self.tree = ActorTree(root, self._send, peer=peer)

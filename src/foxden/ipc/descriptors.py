@@ -7,10 +7,10 @@ Source: fstat(2), fcntl(2) F_GET_SEALS, unix(7).
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # as _socket, without the enums
+import _socket
 import fcntl
 import os
-import signal
-import socket
 import stat
 from collections.abc import Callable, Iterable
 
@@ -46,9 +46,12 @@ def _is_endpoint(fd: int) -> bool:
     if not stat.S_ISSOCK(os.fstat(fd).st_mode):
         return False
     # The kernel is asked by option: left to itself, `socket` asks for a name, which some families do not have.
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=os.dup(fd)) as copy:
-        family, kind = (copy.getsockopt(socket.SOL_SOCKET, name) for name in (socket.SO_DOMAIN, socket.SO_TYPE))
-        return (family, kind) == (socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    asked = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fd)
+    try:
+        family, kind = (asked.getsockopt(_socket.SOL_SOCKET, name) for name in (_socket.SO_DOMAIN, _socket.SO_TYPE))
+    finally:
+        asked.detach()  # it is somebody else's
+    return (family, kind) == (_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
 
 
 def _is_readable(fd: int) -> bool:
@@ -79,7 +82,7 @@ def _is_pidfd(fd: int) -> bool:
     if stat.S_ISDIR(os.fstat(fd).st_mode):
         return False
     try:
-        signal.pidfd_send_signal(fd, 0)
+        _signal.pidfd_send_signal(fd, 0)
     except ProcessLookupError:
         return True
     except OSError:

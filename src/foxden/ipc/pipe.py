@@ -7,31 +7,37 @@ Source: unix(7), cmsg(3): MSG_TRUNC, MSG_CTRUNC, SCM_RIGHTS.
 
 from __future__ import annotations
 
+import _socket  # socket makes enums of its constants, which takes a fork server longer than most else that it loads
 import array
 import errno
 import mmap
 import select
-import socket
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from foxden.errors import BadMessage
 from foxden.ipc.codec import MAX_PACKET
 from foxden.ipc.descriptors import close_all
 from foxden.ipc.fields import MAX_DESCRIPTORS, Endpoint
 
+if TYPE_CHECKING:
+    import socket
+
 # Room for exactly what a packet may carry: a sender of more gets MSG_CTRUNC, and the surplus is never installed.
-_ANCILLARY = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
-# Plain ints: in the socket module they are enum members, and or-ing those takes as long as the system call.
-NOW = int(socket.MSG_DONTWAIT)
-_LOST_DESCRIPTORS = int(socket.MSG_CTRUNC)
-_TOO_MUCH = int(socket.MSG_TRUNC) | _LOST_DESCRIPTORS
-_CLOSE_ON_EXEC = int(socket.MSG_CMSG_CLOEXEC)
-_NO_SIGNAL = int(socket.MSG_NOSIGNAL)
+_ANCILLARY = _socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
+# Plain ints: or-ing members of an enum takes as long as the system call.
+NOW = _socket.MSG_DONTWAIT
+_LOST_DESCRIPTORS = _socket.MSG_CTRUNC
+_TOO_MUCH = _socket.MSG_TRUNC | _LOST_DESCRIPTORS
+_CLOSE_ON_EXEC = _socket.MSG_CMSG_CLOEXEC
+_NO_SIGNAL = _socket.MSG_NOSIGNAL
 
 
 def make_pair() -> tuple[socket.socket, socket.socket]:
     """Return two connected ends, both close-on-exec."""
+    import socket
+
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
@@ -41,15 +47,20 @@ def make_endpoints() -> tuple[Endpoint, Endpoint]:
     return Endpoint(first.detach()), Endpoint(second.detach())
 
 
-def bind_endpoint(endpoint: Endpoint) -> socket.socket:
+def bind_endpoint(endpoint: Endpoint) -> _socket.socket:
     """Return the socket of an endpoint that has arrived; this process owns it now."""
-    return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=endpoint.detach())
+    return bind(endpoint.detach())
 
 
-def send_packet(sock: socket.socket, packet: bytes, fds: Sequence[int], flags: int = 0) -> None:
+def bind(fd: int) -> _socket.socket:
+    """Return the socket of a descriptor that this process owns."""
+    return _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fd)
+
+
+def send_packet(sock: _socket.socket, packet: bytes, fds: Sequence[int], flags: int = 0) -> None:
     """Send one packet.  Raises BlockingIOError (with flag NOW), OSError when the peer is gone."""
     if fds:
-        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
+        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", fds))
         sock.sendmsg([packet], [rights], flags | _NO_SIGNAL)
     else:
         sock.send(packet, flags | _NO_SIGNAL)
@@ -58,7 +69,7 @@ def send_packet(sock: socket.socket, packet: bytes, fds: Sequence[int], flags: i
 _PATIENCE_S, _PAUSE_MS = 5.0, 10
 
 
-def send_packet_patiently(sock: socket.socket, packet: bytes, fds: Sequence[int]) -> None:
+def send_packet_patiently(sock: _socket.socket, packet: bytes, fds: Sequence[int]) -> None:
     """The same, blocking.  The kernel counts the descriptors that all processes of a user have on their way against the
     limit of the one that sends: where others have too many, wait a while for those to arrive.
     """
@@ -82,7 +93,7 @@ class PacketBuffer:
         self._view = memoryview(self._bytes)
         self._parts = [self._view]
 
-    def receive(self, sock: socket.socket, flags: int = 0) -> tuple[memoryview, list[int]]:
+    def receive(self, sock: _socket.socket, flags: int = 0) -> tuple[memoryview, list[int]]:
         """Return (packet, descriptors); an empty packet is the end of the pipe, and comes without descriptors.
 
         The view is good until the next call.  Raises BadMessage on a packet too large or with too many
@@ -103,6 +114,6 @@ class PacketBuffer:
 def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
     fds = array.array("i")
     for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
             fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
     return list(fds)

@@ -25,7 +25,6 @@ too slow for each start of each process: `check_bounds` does it, called for ever
 from __future__ import annotations
 
 import enum
-import re
 import sys
 import types
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Union, dataclass_transform, get_args, get_origin
@@ -142,7 +141,7 @@ class Protocol:
         max_live: int = 1024,
     ) -> None:
         super().__init_subclass__()
-        if not re.fullmatch(r"P[A-Z]\w+", cls.__name__):
+        if cls.__name__[0] != "P" or not cls.__name__[1:2].isupper() or len(cls.__name__) < 3:
             raise DeclarationError(f"{cls.__name__}: expected a protocol name of the form PName")
         if not 0 < number <= 0xFFFF:
             raise DeclarationError(f"{cls.__name__}: expected a number that fits the header, 1-65535, got {number}")
@@ -175,7 +174,12 @@ class Protocol:
 
 def snake_case(name: str) -> str:
     """`OnDataAvailable` → `on_data_available`; `IPDLUnitTest` → `ipdl_unit_test`."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+    text = name[:1]
+    # No pattern: to compile one takes longer than all of this, in each start.
+    for before, letter, after in zip(name, name[1:], f"{name[2:]} ", strict=False):
+        begins_word = letter.isupper() and (not before.isupper() or after.islower())
+        text += f"_{letter}" if begins_word else letter
+    return text.lower()
 
 
 def _declare(protocol: type[Protocol], message: type[Message], place: int) -> None:

@@ -7,11 +7,10 @@ Source: architecture.md "Layers of one child"; core-feasibility section 10, chil
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]
+import _signal  # type: ignore[import-not-found]  # signal makes enums of its numbers, and of what it is given
+import _socket
 import faulthandler
 import os
-import signal
-import socket
 import sys
 from typing import Any, NoReturn
 
@@ -20,6 +19,7 @@ from foxden.ipc.actor import Actor, Why
 from foxden.ipc.blocking import BlockingLoop, BlockingPipe
 from foxden.ipc.codec import Kind, decode_body, encode
 from foxden.ipc.fields import Listener, StackPipe
+from foxden.ipc.pipe import bind
 from foxden.launch import temporary_folder
 from foxden.model.enforcement import Enforcement, LayerStatus, Status
 from foxden.protocols.process import PChildProcess
@@ -57,7 +57,7 @@ class ChildActor(Actor):
 class ChildContext:
     """What a child module's `main` is handed."""
 
-    def __init__(self, sock: socket.socket, own_uid: int) -> None:
+    def __init__(self, sock: _socket.socket, own_uid: int) -> None:
         self.sock = sock
         self.own_uid = own_uid
         self.loop = BlockingLoop()
@@ -128,7 +128,7 @@ def run(module: str, endpoint: int, log: int, *, own_uid: int) -> NoReturn:
         os.dup2(log, 1)
         os.dup2(log, 2)
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # what is not written yet is lost at the end
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=endpoint)
+        sock = bind(endpoint)
         main: Any = sys.modules[module].main  # the fork server warmed it
         main(ChildContext(sock, own_uid))
         code = 0
@@ -139,7 +139,7 @@ def run(module: str, endpoint: int, log: int, *, own_uid: int) -> NoReturn:
         os._exit(code)
 
 
-STACK_SIGNAL = signal.SIGUSR2
+STACK_SIGNAL = int(_signal.SIGUSR2)
 
 
 def _open_stack_pipe() -> tuple[int, int]:
@@ -179,11 +179,10 @@ def _answer_traps(writer: int) -> bool:
     return True
 
 
-_NOT_OURS = (int(signal.SIGINT), int(signal.SIGTERM), int(signal.SIGPIPE))
+_NOT_OURS = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGPIPE)
 
 
 def _reset_signals() -> None:
-    # The module signal makes members of enums of what it is given, which costs a child as much as a system call of it.
     for number in _NOT_OURS:
         _signal.signal(number, _signal.SIG_DFL)
 
@@ -198,6 +197,7 @@ def prewarm() -> None:
 
 def prewarm_late() -> None:
     """Load what a child imports late, which a child that has no files cannot."""
+    import socket  # noqa: F401
     import tempfile  # noqa: F401
     import traceback
 
@@ -211,7 +211,7 @@ def prewarm_late() -> None:
 
 
 def _rehearse() -> None:
-    """Send a launch through the codec and back, as every child will."""
+    """Read a launch and write the answer to it, as every child will."""
     plan = SandboxPlan(
         policy="rehearsal",
         level=1,
@@ -224,6 +224,6 @@ def _rehearse() -> None:
     )
     status = LayerStatus(Status.FULL)
     ready = PChildProcess.Ready(enforcement=Enforcement(namespaces=status, seccomp=status))
-    for message in (launch, ready):
-        packet, _ = encode(0, 0, message.number, Kind.SEND, message)
-        decode_body(type(message), memoryview(packet), [])
+    encode(0, 0, ready.number, Kind.SEND, ready)
+    packet, _ = encode(0, 0, launch.number, Kind.SEND, launch)
+    decode_body(PChildProcess.Launch, memoryview(packet), [])

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import gc
 import os
-import socket
 from typing import NoReturn
 
 from foxden.ipc.actor import Actor
 from foxden.ipc.blocking import BlockingLoop, BlockingPipe
 from foxden.ipc.fields import PidFd
+from foxden.ipc.pipe import bind
 from foxden.ipc.schema import Side
 from foxden.launch import child_main, emulate, interpreter, own_ids
 from foxden.launch.warmth import Warmth, nothing_waits
@@ -22,6 +22,9 @@ from foxden.model.process_types import KEEP_CALLERS_IDS, Family, RemoteType, chi
 from foxden.protocols.forkserver import PForkServer
 from foxden.sandbox import capabilities, linux, namespaces, seccomp
 from foxden.sandbox.subordinate import parse_word
+
+# After a child was forked: that it has the processors to itself for its own start, and its first work.
+_REST_MS = 100
 
 
 class ForkServerChild(Actor, protocol=PForkServer, side=Side.CHILD):
@@ -43,7 +46,7 @@ class ForkServerChild(Actor, protocol=PForkServer, side=Side.CHILD):
         module = self._modules.get(message.process_type)
         if module is None:
             return PForkServer.Fork.Returns(pid=0, errno=22)  # EINVAL: not of this family
-        self._warmth.ready_for(module, whole=not message.sees_libraries)
+        self._warmth.ready_for(module, whole=not message.sees_libraries, late=message.wants_late)
         wanted = bool(message.uid) and bool(message.flags & namespaces.CLONE_NEWUSER)
         gate = os.pipe() if wanted and not self._no_ids else None
         try:
@@ -125,15 +128,17 @@ def main(words: interpreter.BootWords) -> None:
     entering, no_ids = _enter(words.ids, family)
     modules = modules_of(family)
     warmth = Warmth(modules.values())
-    sock = socket.socket(fileno=interpreter.IPC_FD)
+    sock = bind(interpreter.IPC_FD)
     pipe = BlockingPipe(sock, ForkServerChild(modules, warmth, entering, no_ids), peer="the parent")
     loop = BlockingLoop()
     loop.add(pipe)
+    rest_ms = 0
     while not warmth.is_full and not pipe.closed:
-        if nothing_waits(sock):
+        if nothing_waits(sock, rest_ms):
             warmth.add()
         else:
             loop.step()
+            rest_ms = _REST_MS
     gc.enable()
     loop.run()
     os._exit(0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import lru_cache
 
 from foxden.launch import loading
 
@@ -54,6 +55,11 @@ class BootWords:
 
 def library_path() -> tuple[str, ...]:
     """The directories that foxden and the libraries of its children lie in."""
+    return _libraries_on(tuple(sys.path))
+
+
+@lru_cache(maxsize=1)  # a den asks twice, before its first process is started
+def _libraries_on(path: tuple[str, ...]) -> tuple[str, ...]:
     from importlib.util import find_spec
 
     found = []

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import gc
 import os
-import socket
 import sys
 
 from foxden.ipc.actor import Actor
 from foxden.ipc.blocking import BlockingLoop, BlockingPipe
 from foxden.ipc.fields import PidFd
+from foxden.ipc.pipe import bind
 from foxden.ipc.schema import Side
 from foxden.launch import emulate, interpreter
 from foxden.protocols.forkserver import PStarter
@@ -51,7 +51,7 @@ def main(words: interpreter.BootWords) -> None:
     linux.set_process_name("foxden-starter")
     emulate.apply(words.emulate)
     pipe = BlockingPipe(
-        socket.socket(fileno=interpreter.IPC_FD), StarterChild(words), peer="the parent"
+        bind(interpreter.IPC_FD), StarterChild(words), peer="the parent"
     )
     loop = BlockingLoop()
     loop.add(pipe)

@@ -7,9 +7,9 @@ Source: the figure "first result of a cold executor": half of what a worker may 
 
 from __future__ import annotations
 
+import _socket
 import gc
 import importlib
-import socket
 from collections.abc import Callable, Iterable
 from select import POLLIN, poll
 
@@ -27,7 +27,7 @@ class Warmth:
 
     def __init__(self, modules: Iterable[str]) -> None:
         self._cold = sorted(set(modules))
-        self._late: list[Callable[[], None]] = [child_main.prewarm_late]
+        self._late: dict[str, Callable[[], None]] = {"": child_main.prewarm_late}  # by module
         child_main.prewarm()
         self._has_broker = seccomp.is_available() and linux.prctl(linux.PR_GET_SECCOMP) == 0
 
@@ -35,13 +35,16 @@ class Warmth:
     def is_full(self) -> bool:
         return not self._cold and not self._late
 
-    def ready_for(self, name: str, *, whole: bool) -> None:
-        """Load what a child of this module needs before it is forked.  `whole`: and what it may want."""
+    def ready_for(self, name: str, *, whole: bool, late: bool = False) -> None:
+        """Load what a child of this module needs before it is forked.  `late`: and what of its module it may want;
+        `whole`: and what all may want."""
         if self.is_full:
             return
         self._load(name)
+        if late and name in self._late:
+            self._late.pop(name)()
         while (whole or not self._has_broker) and self._late:
-            self._late.pop()()
+            self._late.popitem()[1]()
         gc.freeze()  # children never walk, and so never copy, what is here now
 
     def add(self) -> None:
@@ -49,7 +52,7 @@ class Warmth:
         if self._cold:
             self._load(self._cold[0])
         else:
-            self._late.pop()()
+            self._late.popitem()[1]()
         gc.freeze()
 
     def _load(self, name: str) -> None:
@@ -58,11 +61,11 @@ class Warmth:
             self._cold.remove(name)
             module.prewarm()
             if hasattr(module, "prewarm_late"):
-                self._late.append(module.prewarm_late)
+                self._late[name] = module.prewarm_late
 
 
-def nothing_waits(sock: socket.socket) -> bool:
-    """Neither a message nor its end."""
+def nothing_waits(sock: _socket.socket, ms: int) -> bool:
+    """Neither a message nor its end, for so long."""
     poller = poll()
     poller.register(sock, POLLIN)
-    return not poller.poll(0)
+    return not poller.poll(ms)

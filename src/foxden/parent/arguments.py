@@ -38,6 +38,11 @@ class Packed(msgspec.Struct, frozen=True):
     is_named: bool = False  # that one only names it
     is_by_value: bool = False  # there is something by value in `work`, which may bring functions other globals
 
+    @property
+    def goes_by_value(self) -> bool:
+        """Is there anything in it that is not only named?"""
+        return self.is_by_value or (bool(self.definition) and not self.is_named)
+
 
 class _Large:
     """Stands for bytes at the top of the arguments, which pickle would copy into its own stream."""

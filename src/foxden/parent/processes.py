@@ -95,6 +95,7 @@ class ProcessManager:
         on_listener: OnListener | None = None,
         then: ThenTell = lambda host: None,
         sees_libraries: bool = False,
+        wants_late: bool = False,
     ) -> ChildHost:
         """Start a child of this type.  `judge=False`: only to look at what it got; it is never given work.
 
@@ -103,7 +104,8 @@ class ProcessManager:
         `then`: called once the child can be told what to do when its sandbox is on.  It hears it before this side has
         judged what it got, so it is told what is `accepted`, too.  Called again, with another, if that one ends before
         it is ready.
-        `sees_libraries`: its plan lets it load by itself what its fork server may not have loaded yet.
+        `sees_libraries`: its plan lets it load by itself what its fork server may not have loaded yet.  `wants_late`:
+        it will want that at once, and so waits for its fork server, which is quicker.
         Raises SandboxUnavailable, LaunchFailed.
         """
         row = BY_NAME[type_name]
@@ -115,7 +117,7 @@ class ProcessManager:
         host = self._make_host(row, remote_type, root, plan)
         host.name, host.on_listener = name, on_listener
         try:
-            await self._fork(host, plan, judge, sees_libraries)
+            await self._fork(host, plan, judge, sees_libraries=sees_libraries, wants_late=wants_late)
         except BaseException:
             host.abandon()
             raise
@@ -183,16 +185,14 @@ class ProcessManager:
                 return task.result()
         return None
 
-    async def _fork(self, host: ChildHost, plan: SandboxPlan, judge: bool, sees_libraries: bool) -> None:
-        """Fork into the plan's namespaces, or without them where that loss is accepted."""
+    async def _fork(self, host: ChildHost, plan: SandboxPlan, judge: bool, **warmth: bool) -> None:
+        """Fork into the plan's namespaces, or without them where that loss is accepted.  `warmth`: see `launch`."""
         family = family_of(host.row, host.remote_type)
         uid = self._uids.take(host, plan, family)
 
         async def fork(flags: int, uid: int) -> Forked:
             endpoint = host.begin(self._launch_message(host, plan, namespaces_given=bool(flags) or not plan.namespaces))
-            return await self._launcher.fork(
-                family, host.row.name, endpoint, flags=flags, uid=uid, sees_libraries=sees_libraries
-            )
+            return await self._launcher.fork(family, host.row.name, endpoint, flags=flags, uid=uid, **warmth)
 
         try:
             try:

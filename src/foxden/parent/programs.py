@@ -21,7 +21,7 @@ import msgspec
 from foxden.errors import FoxdenError, LoadError
 from foxden.ipc.fields import Listener, Payload, StackPipe, Stream
 from foxden.ipc.memory import make_payload
-from foxden.ipc.pipe import bind_endpoint, make_endpoints
+from foxden.ipc.pipe import make_endpoints
 from foxden.ipc.schema import Side
 from foxden.launch import program_view
 from foxden.launch.supervise import Capture, Feed, Outcome, Supervisor, limits_of
@@ -203,7 +203,7 @@ class Programs:
         )  # fmt: skip
         pidfd = host.dup_pidfd()
         return Begun(
-            host, bind_endpoint(ours), pidfd,
+            host, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, ours.detach()), pidfd,
             feed.detach() if feed.held else -1, stdout_read.detach(), stderr_read.detach(),
         )  # fmt: skip
 

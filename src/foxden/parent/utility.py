@@ -89,6 +89,7 @@ class Starter:
         self._policy = function_policy(
             plans.resolved(_ROW, None), settings.grants, settings.folders, settings.kept_back
         )
+        self._errnos = plans.errnos(_ROW, None)  # now, while nobody waits for it
         self._plan = plans.finish(build_plan(self._policy, arch=platform.machine(), listener=True))
 
     @property
@@ -102,12 +103,14 @@ class Starter:
         folder = begins_in(self._policy, self._settings.begins_in)
         self._brokers.attach(
             host, listener, stacks, rules=rules, protected=self._settings.grants.protected,
-            errnos=self._plans.errnos(_ROW, None), show_ancestors=True,  # sqlite and resolve() ask for each on the way
+            errnos=self._errnos, show_ancestors=True,  # sqlite and resolve() ask for each on the way
             folder=folder if os.path.isdir(folder) else "/",  # it may be gone by now
         )  # fmt: skip
 
-    async def start(self) -> Worker:
-        """Raises: SandboxUnavailable, LaunchFailed, ChildCrashed, ChildTimeout; WorkersBroken from the initializer."""
+    async def start(self, *, by_value: bool) -> Worker:
+        """`by_value`: its first call is a function that goes by value, which needs more to be loaded than others.
+
+        Raises: SandboxUnavailable, LaunchFailed, ChildCrashed, ChildTimeout; WorkersBroken from the initializer."""
         settings = self._settings
         ours, theirs = make_pair()
         message = self._init(Endpoint(theirs.detach()))
@@ -116,6 +119,7 @@ class Starter:
             host = await self._processes.launch(
                 _ROW.name, UtilityParent(), plan=self._plan, name=settings.name, on_listener=self._serve,
                 then=lambda host: replies.append(self._ask(host, message)), sees_libraries=True,
+                wants_late=by_value or b"cloudpickle" in settings.initializer,
             )  # fmt: skip
             await self._initialised(host, message, replies.pop())
         except BaseException:

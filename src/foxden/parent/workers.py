@@ -64,9 +64,7 @@ class Pool:
 
     # ---- asked by callers
 
-    def submit(
-        self, name: str, packed: Packed, *, each: int = 1, chunk_of: int = 0, look: bool = True
-    ) -> CallFuture:
+    def submit(self, name: str, packed: Packed, *, each: int = 1, chunk_of: int = 0, look: bool = True) -> CallFuture:
         """Queue one call; `each`: it is a chunk of so many, `chunk_of`: of the map with this number.
 
         `look`: for answers that nobody waits for, which costs as much as the rest: of many chunks some may do it.
@@ -145,7 +143,9 @@ class Pool:
         """On the den's loop."""
         import asyncio
 
-        task = asyncio.get_running_loop().create_task(self._starter.start())
+        with self._lock:
+            by_value = any(call.packed.goes_by_value for call in self._schedule.queue)
+        task = asyncio.get_running_loop().create_task(self._starter.start(by_value=by_value))
         task.add_done_callback(self._started)
 
     def _started(self, task: Future[Worker] | Any) -> None:

@@ -50,7 +50,8 @@ class PForkServer(Protocol, number=3, ends=("default", "forkserver")):
         endpoint: Endpoint
         log: Stream  # what the child writes to its standard output and error
         uid: Uid = 0  # a uid and gid for this child alone; 0: keep ours
-        sees_libraries: bool = False  # it can load by itself what a child may want, so it need not wait for that
+        sees_libraries: bool = False  # it can load by itself what a child may want, so it need not wait for that …
+        wants_late: bool = False  # … but of its own module's it will want it at once
 
         class Returns(Reply):
             pid: Pid  # 0: the kernel refused, see errno

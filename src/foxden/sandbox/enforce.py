@@ -7,9 +7,9 @@ Source: architecture.md "Layers of one child"; the order matters and is the orde
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
-import socket
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -78,7 +78,7 @@ def begin(plan: SandboxPlan, landlock_abi_limit: int) -> Begun:
     os.setsid()
     private.forget_words()
     namespaces.begin_root(plan.binds, plan.mounts)
-    socket.sethostname(plan.host_name)
+    _socket.sethostname(plan.host_name)
     private.raise_loopback()
     capabilities.drop_bounding()
     rules = _landlock_plan(plan, at_home=True)
@@ -126,7 +126,8 @@ def apply(
     at_home = spaces == FULL and rooted == FULL
     unnamed = begun is None and Group.HOST_NAME not in done
     if plan.namespaces & namespaces.CLONE_NEWUTS and spaces == FULL and unnamed:
-        _step("host_name", lambda: socket.sethostname(plan.host_name or HOST_NAME))  # the machine's would tell it apart
+        name = plan.host_name or HOST_NAME  # the machine's would tell it apart
+        _step("host_name", lambda: _socket.sethostname(name))
     if plan.programs and at_home:
         if begun is None:
             _step("loopback", private.raise_loopback)

@@ -7,10 +7,10 @@ Source: mount(2), tmpfs(5), devpts in Documentation/filesystems, proc(5); bubble
 
 from __future__ import annotations
 
+import _socket
 import ctypes
 import fcntl
 import os
-import socket
 import stat
 import struct
 from collections.abc import Callable
@@ -167,8 +167,11 @@ _SIOCSIFFLAGS, _IFF_UP, _IFF_RUNNING = 0x8914, 0x1, 0x40
 
 def raise_loopback() -> None:
     """Bring up the only interface of an own network namespace.  Raises OSError."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+    sock = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+    try:
         fcntl.ioctl(sock, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", _IFF_UP | _IFF_RUNNING))
+    finally:
+        sock.close()
 
 
 _ARG_START, _ARG_END, _ENV_START, _ENV_END = 47, 48, 49, 50  # of /proc/self/stat, counted from 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import os
 import socket
 from collections.abc import Iterator
@@ -111,7 +112,7 @@ def fill(sock: socket.socket) -> None:
 
 def test_endpoints_are_two_ends_of_one_pipe() -> None:
     first, second = make_endpoints()
-    with bind_endpoint(first) as one, bind_endpoint(second) as other:
+    with contextlib.closing(bind_endpoint(first)) as one, contextlib.closing(bind_endpoint(second)) as other:
         assert not first.held
         assert not os.get_inheritable(one.fileno())
         one.send(b"through")

@@ -88,7 +88,7 @@ def test_a_function_with_a_name_goes_by_it() -> None:
         made = arguments.pack_function(function, view=_view())
         for given in (function, made):
             packed = arguments.pack(given, (1,), {}, view=_view())
-            assert (packed.is_named, packed.is_by_value) == (is_named, False)
+            assert (packed.is_named, packed.is_by_value, packed.goes_by_value) == (is_named, False, not is_named)
             assert (pickle.loads(packed.definition) is function) == is_named
 
 

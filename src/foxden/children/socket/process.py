@@ -7,10 +7,10 @@ Source: Gecko's SocketProcessChild; seed document "Socket process".
 
 from __future__ import annotations
 
+import _socket
 import asyncio
 import gc
 import os
-import socket
 from collections.abc import Callable
 
 from foxden.children.socket.delivery import SocketProcessBridgeParent
@@ -71,7 +71,7 @@ class Service:
 
     # ---- bridges
 
-    def add_bridge(self, child_id: int, sock: socket.socket) -> None:
+    def add_bridge(self, child_id: int, sock: _socket.socket) -> None:
         """Take a bridge to a reader.  A second one to the same child takes the place of the first."""
         old = self._bridges.pop(child_id, None)
         if old is not None:
@@ -159,7 +159,7 @@ class SocketProcessChild(SocketProcessHandlers, ChildActor, protocol=PSocketProc
     """The root actor."""
 
 
-async def serve(sock: socket.socket, root: SocketProcessHandlers) -> Exception | None:
+async def serve(sock: _socket.socket, root: SocketProcessHandlers) -> Exception | None:
     """Serve the parent on `sock` until it closes its end, then close everything.
 
     Returns what the parent did wrong, or what failed here; None after an ordinary end.
