@@ -42,7 +42,7 @@ ROOMS = (
         ("foxden.sandbox.macos", "foxden.sandbox.seatbelt", "foxden.sandbox.windows", "foxden.sandbox.win32"),
         pure=True,
     ),
-    Room(2, ("foxden.ipc.schema", "foxden.ipc.fields", "foxden.ipc.codec"), pure=True),
+    Room(2, ("foxden.ipc.schema", "foxden.ipc.fields", "foxden.ipc.header_fields", "foxden.ipc.codec"), pure=True),
     Room(2, ("foxden.sandbox.policy*", "foxden.sandbox.filter", "foxden.sandbox.bpf"), pure=True),
     Room(
         2,

@@ -33,11 +33,6 @@ IpText = Annotated[str, Meta(min_length=2, max_length=64)]
 UrlText = Annotated[str, Meta(min_length=1, max_length=32_768)]
 InlineBytes = Annotated[bytes, Meta(max_length=INLINE_MAX)]
 
-# Patterns end in \Z: `$` would let one newline pass at the end.
-HeaderName = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")]
-HeaderValue = Annotated[str, Meta(max_length=32_768, pattern=r"^[^\r\n\x00]*\Z")]
-Headers = Annotated[tuple[tuple[HeaderName, HeaderValue], ...], Meta(max_length=512)]
-
 
 class Descriptor:
     """A file descriptor inside a message: sent with it, owned by whoever holds this object.

@@ -20,7 +20,8 @@ from foxden.errors import BadMessage, ChildCrashed, ChildTimeout, NetworkError
 from foxden.ipc.actor import Actor, Why
 from foxden.ipc.aio import AsyncPipe, call
 from foxden.ipc.codec import MAX_PACKET
-from foxden.ipc.fields import INLINE_MAX, Headers, Payload, UrlText
+from foxden.ipc.fields import INLINE_MAX, Payload, UrlText
+from foxden.ipc.header_fields import Headers
 from foxden.ipc.memory import RingReader, make_payload
 from foxden.ipc.pipe import bind_endpoint, make_endpoints
 from foxden.ipc.schema import Side

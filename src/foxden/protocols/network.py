@@ -16,7 +16,6 @@ from foxden.ipc.fields import (
     ChannelId,
     ChildId,
     Endpoint,
-    Headers,
     HostName,
     HttpStatus,
     InlineBytes,
@@ -31,6 +30,7 @@ from foxden.ipc.fields import (
     Size,
     UrlText,
 )
+from foxden.ipc.header_fields import Headers
 from foxden.ipc.schema import Protocol, Reply, ToChild, ToParent
 from foxden.model.addresses import AddressSpace
 from foxden.protocols.process import PChildProcess

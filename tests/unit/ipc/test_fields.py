@@ -11,6 +11,7 @@ from tests.support.loopback import count_fds
 
 from foxden.ipc import fields
 from foxden.ipc.fields import Endpoint, LargePayload, Payload, RegularFile
+from foxden.ipc.header_fields import HeaderName, Headers, HeaderValue
 
 
 def accepts(kind: Any, value: object) -> bool:
@@ -34,9 +35,9 @@ def accepts(kind: Any, value: object) -> bool:
         (fields.Name, ["", "x" * 128], ["x" * 129, b"x"]),
         (fields.HostName, ["a", "x" * 255], ["", "x" * 256]),
         (fields.InlineBytes, [b"", b"x" * 65_536], [b"x" * 65_537, "x"]),
-        (fields.HeaderName, ["x-a", "!#$%&'*+.^_`|~09"], ["", "a b", "a:", "a\r", "a\n", "\na", "é", "x" * 257]),
-        (fields.HeaderValue, ["", "a b\té", "x" * 32_768], ["a\r\nb: c", "a\n", "\n", "a\r", "a\x00", "x" * 32_769]),
-        (fields.Headers, [[], [["a", "b"]], [["a", "b"]] * 512], [[["a"]], [["a", "b", "c"]], [["a", "b"]] * 513, {}]),
+        (HeaderName, ["x-a", "!#$%&'*+.^_`|~09"], ["", "a b", "a:", "a\r", "a\n", "\na", "é", "x" * 257]),
+        (HeaderValue, ["", "a b\té", "x" * 32_768], ["a\r\nb: c", "a\n", "\n", "a\r", "a\x00", "x" * 32_769]),
+        (Headers, [[], [["a", "b"]], [["a", "b"]] * 512], [[["a"]], [["a", "b", "c"]], [["a", "b"]] * 513, {}]),
     ],
 )
 def test_bounds_hold_at_their_edges(kind: Any, good: list[object], bad: list[object]) -> None:

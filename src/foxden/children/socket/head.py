@@ -2,7 +2,7 @@
 
 Runs in: socket process; pure.  Trusts: nothing; a server may send anything, for ever.
 Flow: lines → `HeadReader.take` → status, version, headers once the final head is complete, or `failure`.
-Source: RFC 9110 and 9112 (1xx, obs-fold, Content-Length); the bounds of foxden.ipc.fields.Headers.
+Source: RFC 9110 and 9112 (1xx, obs-fold, Content-Length); the bounds of foxden.ipc.header_fields.Headers.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-MAX_HEADERS = 512  # ipc.fields.Headers
+MAX_HEADERS = 512  # ipc.header_fields.Headers
 MAX_NAME, MAX_VALUE = 256, 32_768
 MAX_ENCODED = 98_304  # bytes of names and values in UTF-8: a packet of 128 KiB must hold them
 _MAX_LINES = 4 * MAX_HEADERS  # of all heads together
