@@ -14,7 +14,7 @@ import os
 from importlib import import_module
 from typing import Protocol, cast
 
-INTERFACE = 4  # FOXDEN_INTERFACE of src/native/native.h
+INTERFACE = 5  # FOXDEN_INTERFACE of src/native/native.h
 NO_NATIVE = "no-native"  # the word for fork servers
 
 
@@ -76,6 +76,14 @@ def load() -> Native | None:
             else:
                 _why_not = f"built from other sources (interface {found.interface()}, expected {INTERFACE})"
     return _native
+
+
+def preload() -> str:
+    """The extension's file, for LD_PRELOAD: with it fstat is the call of that name (src/native/fstat.c).
+
+    Empty: there is none, or ld.so would not take its name for one file."""
+    path = str(getattr(load(), "__file__", ""))
+    return path if not set(path) & set(" :$\t\n") else ""
 
 
 def status() -> str:

@@ -181,14 +181,14 @@ static enum answer end_call(int listener, uint64_t id, int error)
     return ANSWERED;
 }
 
-/* Install a copy of the descriptor in the child, and make it the call's result, in one step. */
+/* Install the descriptor in the child, and make it the call's result, in one step.  Here it is closed. */
 static enum answer give(int listener, uint64_t id, int fd, unsigned flags)
 {
     struct seccomp_notif_addfd added = {
         .id = id, .flags = SECCOMP_ADDFD_FLAG_SEND, .srcfd = (uint32_t)fd, .newfd_flags = flags & O_CLOEXEC};
-    if (ioctl(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &added) < 0 && errno != ENOENT)
-        return end_call(listener, id, errno); /* EMFILE: it has no room */
-    return ANSWERED;
+    int error = ioctl(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &added) < 0 ? errno : 0;
+    close(fd);
+    return error == 0 || error == ENOENT ? ANSWERED : end_call(listener, id, error); /* EMFILE: it has no room */
 }
 
 /* ---- what was found */
@@ -210,11 +210,7 @@ static enum answer answer_null(int listener, uint64_t id, int descriptors, int f
     if (fstat(found, &status) < 0 || !S_ISCHR(status.st_mode) || status.st_rdev != makedev(1, 3))
         return FOR_PYTHON;
     int fd = reopen(descriptors, found, flags & (O_ACCMODE | O_APPEND | O_NONBLOCK));
-    if (fd < 0)
-        return end_call(listener, id, errno);
-    enum answer answer = give(listener, id, fd, flags);
-    close(fd);
-    return answer;
+    return fd < 0 ? end_call(listener, id, errno) : give(listener, id, fd, flags);
 }
 
 static enum answer answer_open(int listener, uint64_t id, int descriptors, int found, unsigned flags)
@@ -225,13 +221,9 @@ static enum answer answer_open(int listener, uint64_t id, int descriptors, int f
     int fd = reopen(descriptors, found, (flags & (O_DIRECTORY | O_NONBLOCK)) | O_NONBLOCK);
     if (fd < 0)
         return errno == EWOULDBLOCK ? FOR_PYTHON : end_call(listener, id, errno); /* a lease: that takes long */
-    enum answer answer;
-    if (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, 0) < 0)
-        answer = end_call(listener, id, errno);
-    else
-        answer = give(listener, id, fd, flags);
-    close(fd);
-    return answer;
+    if (!(flags & O_NONBLOCK))
+        fcntl(fd, F_SETFL, 0); /* of a descriptor of ours, to a flag that all files have: it cannot fail */
+    return give(listener, id, fd, flags);
 }
 
 static unsigned inside(const struct ids *ids, unsigned outer)
@@ -292,8 +284,7 @@ static enum answer answer_call(Loop *loop, const struct child *child, const stru
     if (found < 0) /* of a path that is granted it may be known that nothing is there */
         return !null && (errno == ENOENT || errno == ENOTDIR) ? end_call(listener, note->id, errno) : FOR_PYTHON;
     enum answer answer = null ? answer_null(listener, note->id, loop->descriptors, found, flags)
-        : call->buffer < 0
-        ? answer_open(listener, note->id, loop->descriptors, found, flags)
+        : call->buffer < 0 ? answer_open(listener, note->id, loop->descriptors, found, flags)
         : answer_stat(child, note, found, note->data.args[call->buffer], flags);
     close(found);
     return answer;
@@ -495,10 +486,7 @@ static PyObject *loop_allows(PyObject *self, PyObject *args)
 
 /* ---- the type */
 
-static int is_register(int32_t index, int32_t lowest)
-{
-    return index >= lowest && index < 6;
-}
+#define IS_REGISTER(index, lowest) ((index) >= (lowest) && (index) < 6)
 
 static PyObject *loop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -517,7 +505,7 @@ static PyObject *loop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         loop->descriptors = descriptors;
     }
     for (const struct call *call = loop->calls; is_whole && call < loop->calls + loop->calls_count; call++)
-        is_whole = is_register(call->path, 0) && is_register(call->flags, -1) && is_register(call->buffer, -1);
+        is_whole = IS_REGISTER(call->path, 0) && IS_REGISTER(call->flags, -1) && IS_REGISTER(call->buffer, -1);
     if (!is_whole) {
         PyErr_Format(PyExc_ValueError, "Loop: expected at most %d whole rows of registers", CALLS_MAX);
         Py_CLEAR(loop);

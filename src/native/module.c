@@ -6,8 +6,7 @@
 
 static PyObject *interface(PyObject *module, PyObject *unused)
 {
-    (void)module;
-    (void)unused;
+    (void)module, (void)unused;
     return PyLong_FromLong(FOXDEN_INTERFACE);
 }
 

@@ -14,7 +14,7 @@
 #include <Python.h>
 
 /* Raised with every change of what a function takes or gives: foxden.native loads no other than the one it knows. */
-#define FOXDEN_INTERFACE 4
+#define FOXDEN_INTERFACE 5
 
 extern PyType_Spec foxden_loop_spec;                         /* broker.c */
 PyObject *foxden_trap(PyObject *module, PyObject *args);     /* sigsys.c */

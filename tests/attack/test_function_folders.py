@@ -47,6 +47,21 @@ def test_a_descriptor_of_a_folder_leads_no_step_further_than_rules_do(box: Sandb
     assert (folder / "shown" / "in.txt").read_text() == "hello"
 
 
+def test_a_descriptor_of_a_folder_tells_nothing_of_what_lies_beside_it(
+    box: SandboxExecutor, folder: Path, each_way: str
+) -> None:
+    """Case 12, by fstat: a filter cannot see whether its path is empty, so it is the broker that looks."""
+    paths = ("", "in.txt", "sub/../in.txt", "../secret", "../nothing", "../../../../../../etc/passwd")
+    found = box.submit(boxed_folders.sizes_by_descriptor, str(folder / "shown"), *paths).result(WAIT_S)
+    own = (folder / "shown").stat().st_size
+    assert [found[name] for name in ("fstat", "", "in.txt", "sub/../in.txt")] == [own, own, 5, 5]
+    beside = [found[path] for path in paths[3:]]
+    if each_way == "native":
+        assert beside == ["ENOENT"] * 3
+    else:  # that is fstat's own call then (sandbox/policies/descriptor-stats): at most this, where their ids let them
+        assert beside in ([6, "ENOENT", Path("/etc/passwd").stat().st_size], ["EACCES"] * 3)
+
+
 def test_a_descriptor_that_a_thread_swaps_gives_only_what_was_granted(box: SandboxExecutor, folder: Path) -> None:
     """Case 12; tests/unit/broker/test_races.py tries more often."""
     seen = box.submit(

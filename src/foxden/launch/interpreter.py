@@ -15,6 +15,7 @@ from foxden.launch import loading
 
 # Where a fresh process finds its pipe to the parent; 0-2 are /dev/null, log, log.
 IPC_FD = 3
+_FUNCTIONS = "utility"  # Family.UTILITY, by name: nothing is loaded yet that knows it
 _HIGHEST_FD = (1 << 31) - 1
 EXIT_NOT_STARTED = 70  # EX_SOFTWARE: the interpreter could not be executed, or failed at once
 
@@ -53,6 +54,14 @@ class BootWords:
         return [sys.executable, *options, "-c", _BOOT, self.role, self.family, self.emulate, when, self.ids, *self.path]
 
 
+    def environment(self) -> dict[str, str]:
+        """Nothing of the caller's.  Functions have the extension's fstat: see `sandbox/policies/descriptor-stats`."""
+        from foxden import native
+
+        library = native.preload() if self.family == _FUNCTIONS else ""
+        return {"LD_PRELOAD": library} if library else {}
+
+
 def library_path() -> tuple[str, ...]:
     """The directories that foxden and the libraries of its children lie in."""
     return _libraries_on(tuple(sys.path))
@@ -78,7 +87,7 @@ def execute(words: BootWords, endpoint: int, log: int) -> None:
     """Replace this process.  The endpoint becomes IPC_FD; nothing else is inherited.  Raises OSError."""
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     _place({0: null, 1: log, 2: log, IPC_FD: endpoint})
-    os.execve(sys.executable, words.arguments(), {})  # noqa: S606 - our own interpreter, fixed words
+    os.execve(sys.executable, words.arguments(), words.environment())  # noqa: S606 - our own interpreter, fixed words
 
 
 def _place(wanted: dict[int, int]) -> None:
@@ -109,7 +118,7 @@ def spawn(words: BootWords, endpoint: int, log: int) -> int:
             (os.POSIX_SPAWN_DUP2, high[0], IPC_FD),
         ]
         # A session of its own: Ctrl-C at the terminal is the parent's to handle.
-        return os.posix_spawn(sys.executable, words.arguments(), {}, file_actions=actions, setsid=True)
+        return os.posix_spawn(sys.executable, words.arguments(), words.environment(), file_actions=actions, setsid=True)
     finally:
         for fd in high:
             os.close(fd)
@@ -119,6 +128,7 @@ def main(role: str, family: str, emulate: str, when: str, ids: str, path: list[s
     """First code of ours in a fresh interpreter."""
     os.closerange(IPC_FD + 1, _HIGHEST_FD)  # what the caller made inheritable is none of ours
     os.set_inheritable(IPC_FD, False)
+    os.environ.pop("LD_PRELOAD", None)  # it has had its effect
     if when == "when-asked":
         _wait_for_word()
     loading.load_msgspec()

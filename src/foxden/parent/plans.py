@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from foxden import native
 from foxden.launch.interpreter import library_path
 from foxden.launch.program_view import view_for
 from foxden.model.process_types import BY_NAME, SERVER_POLICIES, Family, ProcessType, RemoteType
@@ -56,7 +57,7 @@ class Plans:
         key = self._key(row, remote_type)
         if key not in self._resolved:
             name, level, remote = key
-            policy = _committed(name, self._prefs.also_included(row))
+            policy = _committed(name, (*self._prefs.also_included(row), *_for_this_build(row)))
             committed = resolve(policy, level=level, remote_type=remote, variables=self._variables)
             wishes = self._prefs.wishes(row)
             self._resolved[key] = customise(committed, wishes, _sets()) if wishes else committed
@@ -174,6 +175,11 @@ def _notified(entry: Entry) -> int:
     """The errno of this call's notifying verdict; 0: it has none."""
     all_of_it = (entry.otherwise, *(branch.verdict for branch in entry.branches))
     return next((verdict.errno for verdict in all_of_it if verdict.action is Action.NOTIFY), 0)
+
+
+def _for_this_build(row: ProcessType) -> tuple[str, ...]:
+    """What a policy needs where a part of this installation is missing."""
+    return ("descriptor-stats",) if row.name == "utility" and not native.preload() else ()
 
 
 def _variables(prefs: Prefs, profile: Path | None) -> Mapping[str, str | Sequence[str]]:

@@ -16,7 +16,7 @@ import pytest
 from tests.support import users
 from tests.support.users import CHECKOUT
 
-from foxden import native
+from foxden import SandboxExecutor, native
 
 SOURCES = CHECKOUT / "src" / "native"
 LINES_MAX = 800
@@ -200,3 +200,33 @@ def test_python_headers_are_wished_for_and_not_required() -> None:
 
     (row,) = (need for need in check_system.NEEDED if need.package == "python3-dev")
     assert row.wished
+
+
+def test_what_is_loaded_before_the_c_library_has_a_name_that_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    users.require("native")
+    file = native.preload()
+    assert Path(file).name.startswith("_native.")
+    for name in ("/a b/_native.so", "/a:b/_native.so", "/$LIB/_native.so"):
+        monkeypatch.setattr(native.load(), "__file__", name)
+        assert native.preload() == ""
+    monkeypatch.undo()
+    assert native.preload() == file
+    monkeypatch.setenv("FOXDEN_NO_NATIVE", "1")
+    assert native.preload() == ""
+
+
+def test_functions_have_the_extensions_fstat_and_nothing_of_how_they_came_to_it() -> None:
+    for what in ("native", "userns", "seccomp"):
+        users.require(what)
+    with SandboxExecutor(1) as box:
+        assert box.submit(_fstat_is_ours, native.preload()).result(60) == (True, None)
+
+
+def _fstat_is_ours(library: str) -> tuple[bool, str | None]:
+    import ctypes
+    import os
+
+    def address(name: str | None) -> int | None:
+        return ctypes.cast(ctypes.CDLL(name).fstat64, ctypes.c_void_p).value
+
+    return address(None) == address(library), os.environ.get("LD_PRELOAD")
