@@ -18,7 +18,7 @@ from foxden.sandbox.constants import AUDIT_ARCH, ERRNOS, value_of
 from foxden.sandbox.syscall_numbers import NUMBERS
 
 POLICIES = Path(policy.__file__).parent / "policies"
-ONLY_INCLUDED = {"common", "strict", "code", "content-display", "content-namespaces", "sets"}
+ONLY_INCLUDED = {"common", "strict", "code", "content-display", "content-namespaces", "descriptor-stats", "sets"}
 NAMES = sorted(path.stem for path in POLICIES.glob("*.toml") if path.stem not in ONLY_INCLUDED)
 
 
