@@ -15,7 +15,6 @@ from foxden.launch import loading
 
 # Where a fresh process finds its pipe to the parent; 0-2 are /dev/null, log, log.
 IPC_FD = 3
-_FUNCTIONS = "utility"  # Family.UTILITY, by name: nothing is loaded yet that knows it
 _HIGHEST_FD = (1 << 31) - 1
 EXIT_NOT_STARTED = 70  # EX_SOFTWARE: the interpreter could not be executed, or failed at once
 
@@ -55,10 +54,10 @@ class BootWords:
 
 
     def environment(self) -> dict[str, str]:
-        """Nothing of the caller's.  Functions have the extension's fstat: see `sandbox/policies/descriptor-stats`."""
+        """Nothing of the caller's.  Children have the extension's fstat: see `sandbox/policies/descriptor-stats`."""
         from foxden import native
 
-        library = native.preload() if self.family == _FUNCTIONS else ""
+        library = native.preload() if self.role == "forkserver" else ""
         return {"LD_PRELOAD": library} if library else {}
 
 
