@@ -190,6 +190,13 @@ class Schedule:
             del self.behind[worker]
         return True
 
+    def take_cancelled(self, worker: Worker, calls: Iterable[Call]) -> list[Call]:
+        """Take those away that were cancelled before they began; returns the others."""
+        for call in calls:
+            if not call.begun:
+                self.take(worker, call)
+        return [call for call in calls if call.begun]
+
     def is_free(self, worker: Worker) -> bool:
         return not worker.dead and worker not in self.busy
 

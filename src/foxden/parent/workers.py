@@ -211,7 +211,7 @@ class Pool:
             for call in calls:
                 call.begun = call.begun or call.future.set_running_or_notify_cancel()
             with self._lock:
-                wanted = [call for call in calls if call.begun or not self._schedule.take(worker, call)]
+                wanted = self._schedule.take_cancelled(worker, calls)
                 if not wanted:
                     return self._schedule.is_free(worker)
                 if worker.dead:

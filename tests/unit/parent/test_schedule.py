@@ -174,6 +174,17 @@ def test_what_is_taken_away_from_the_middle_leaves_the_rest_in_order() -> None:
     assert not schedule.take(worker, group[0])
 
 
+def test_what_was_cancelled_is_not_sent_whoever_has_it_by_now() -> None:
+    schedule, worker = waiting(4)
+    group = schedule.follow(worker)
+    for call in (group[0], group[2]):
+        call.begun = True
+    assert schedule.take_cancelled(worker, group) == [group[0], group[2]]
+    assert list(schedule.behind[worker]) == [group[0], group[2]]
+    schedule.clear()
+    assert schedule.take_cancelled(worker, group) == [group[0], group[2]]
+
+
 def test_a_group_that_never_arrived_goes_to_the_next_in_order() -> None:
     schedule, worker = waiting(6)
     group = schedule.follow(worker)
