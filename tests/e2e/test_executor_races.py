@@ -23,6 +23,7 @@ from tests.support import boxed
 
 import foxden
 from foxden import AsyncDen, Den, SandboxExecutor
+from foxden.parent.processes import ProcessManager
 from foxden.parent.utility import Worker
 
 WAIT_S = 30
@@ -343,3 +344,21 @@ def test_chunks_that_nobody_wants_are_not_sent(den: Den) -> None:
         del results
         assert pool.submit(boxed.same, "after").result(WAIT_S) == "after"
         assert list(pool.map(boxed.same, range(400), chunksize=2)) == list(range(400))
+
+
+@pytest.mark.parametrize(("function", "late"), [(boxed.same, False), (lambda value: value, True)])
+def test_a_worker_that_is_started_for_a_function_by_value_has_what_that_needs(
+    den: Den, monkeypatch: pytest.MonkeyPatch, function: Any, late: bool
+) -> None:
+    asked: list[bool] = []
+    launch = ProcessManager.launch
+
+    def noted(self: ProcessManager, type_name: str, *args: Any, **options: Any) -> Any:
+        if type_name == "utility":  # not the den's broker
+            asked.append(options["wants_late"])
+        return launch(self, type_name, *args, **options)
+
+    monkeypatch.setattr(ProcessManager, "launch", noted)
+    with SandboxExecutor(1, den=den) as pool:
+        assert pool.submit(function, 7).result(WAIT_S) == 7
+    assert asked == [late]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from foxden.ipc.schema import DeclarationError, Protocol, check_bounds
+from foxden.ipc.schema import DeclarationError, Protocol, check_bounds, snake_case
 from foxden.protocols.registry import PROTOCOLS
 
 HERE = Path(__file__).resolve().parent
@@ -76,3 +79,19 @@ def test_words_of_a_declaration_become_its_tables() -> None:
 def test_descriptor_fields_are_found_where_they_may_be_none() -> None:
     take = declare(HERE / "ok" / "every_kind_of_field.py").PFields.Take
     assert take.descriptor_fields == ("endpoint", "file", "pid", "memory", "body", "content")
+
+
+@pytest.mark.parametrize("name", ["Echo", "P", "PA", "Pecho", "P1x", "P_x", "PÄcho", "QEcho"])
+def test_protocols_are_named_like_gecko_s(name: str) -> None:
+    with pytest.raises(DeclarationError, match="of the form PName"):
+        type(name, (Protocol,), {}, number=65_000, ends=("default", "ipdlunittest"))
+
+
+_WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # what snake_case does without a pattern
+
+
+@given(st.text("abzABZ019", min_size=1, max_size=20))
+@example("OnDataAvailable")
+@example("IPDLUnitTest")
+def test_names_become_words_as_they_are_read(name: str) -> None:
+    assert snake_case(name) == _WORDS.sub("_", name).lower()

@@ -141,7 +141,7 @@ class Protocol:
         max_live: int = 1024,
     ) -> None:
         super().__init_subclass__()
-        if cls.__name__[0] != "P" or not cls.__name__[1:2].isupper() or len(cls.__name__) < 3:
+        if cls.__name__[0] != "P" or not "A" <= cls.__name__[1:2] <= "Z" or not cls.__name__[2:]:
             raise DeclarationError(f"{cls.__name__}: expected a protocol name of the form PName")
         if not 0 < number <= 0xFFFF:
             raise DeclarationError(f"{cls.__name__}: expected a number that fits the header, 1-65535, got {number}")

@@ -83,8 +83,8 @@ class PTasks(Protocol, number=18, ends=("default", "utility")):
 
     class Run(ToChild):
         """Call a function: pickle of (function, arguments, keywords); with `each`, of (function, columns): one list
-        of the first arguments of many calls, one of the second …  With a number of a
-        function, that is the one, and not in it.
+        of the first arguments of many calls, one of the second …  With the number of a function, that is the one, and
+        it is not in the pickle.
 
         The pickle is `work`, or the first of the parts where it is long; the other parts are its buffers, in order.
         """
