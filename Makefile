@@ -1,7 +1,7 @@
 # Everything that a developer or CI calls.  Each target is one or two lines; the work is in tools/.
 #   make test ARGS='-k cookies'      passes options on to pytest
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-strict bench lint types docs docs-check policies check lock clean
+.PHONY: help setup run test test-strict bench lint types docs docs-check policies load-order check lock clean
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 ARGS ?=
@@ -34,12 +34,16 @@ types: setup  ## annotations
 docs: setup  ## write the reference pages from the tables
 	@$(PYTHON) tools/make_docs.py
 
-docs-check: setup  ## fail when a reference page or a compiled policy is older than its table or text
+docs-check: setup  ## fail when a reference page, a compiled policy or the order of loading is older than the tree
 	@$(PYTHON) tools/make_docs.py --check
 	@$(PYTHON) tools/compile_policies.py --check
+	@$(PYTHON) tools/make_load_order.py --check
 
 policies: setup  ## compile the policies that `foxden run` reads: after a change of one, or of the sets
 	@$(PYTHON) tools/compile_policies.py
+
+load-order: setup  ## write down anew what fork servers load: after a change of an import
+	@$(PYTHON) tools/make_load_order.py
 
 check: lint types docs-check test  ## all that must hold before a change lands
 

@@ -11,8 +11,6 @@ The doors are loaded when first used: children import this package too, and need
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from foxden.errors import (
     ArgumentsNotSendable,
     BadMessage,
@@ -31,6 +29,7 @@ from foxden.errors import (
     SandboxUnavailable,
 )
 
+TYPE_CHECKING = False  # as type checkers read it; `typing` is most of what a process of ours loads first
 if TYPE_CHECKING:
     from foxden.executor import SandboxExecutor, sandboxed, untrusted
     from foxden.parent.answers import Page, Reply

@@ -11,7 +11,7 @@ import os
 import sys
 from functools import lru_cache
 
-from foxden.launch import loading
+from foxden.launch import loading, ordered
 
 # Where a fresh process finds its pipe to the parent; 0-2 are /dev/null, log, log.
 IPC_FD = 3
@@ -21,6 +21,7 @@ EXIT_NOT_STARTED = 70  # EX_SOFTWARE: the interpreter could not be executed, or 
 # Loading makes much that lives and little that dies: what has loaded says when there is to be collected.
 _BOOT = (
     "import gc, sys; gc.disable(); role, family, emulate, when, ids, *path = sys.argv[1:]; sys.path += path; "
+    "from foxden.launch import ordered; ordered.load('first'); "
     "from foxden.launch import interpreter; interpreter.main(role, family, emulate, when, ids, path)"
 )
 
@@ -130,6 +131,7 @@ def main(role: str, family: str, emulate: str, when: str, ids: str, path: list[s
     os.environ.pop("LD_PRELOAD", None)  # it has had its effect
     if when == "when-asked":
         _wait_for_word()
+    ordered.load("msgspec")
     loading.load_msgspec()
     words = BootWords(role, family, emulate, tuple(path), ids=ids)
     if role == "starter":
@@ -137,6 +139,7 @@ def main(role: str, family: str, emulate: str, when: str, ids: str, path: list[s
 
         starter.main(words)
     else:
+        ordered.load("server")
         from foxden.launch import forkserver
 
         forkserver.main(words)

@@ -13,7 +13,7 @@ import importlib
 from collections.abc import Callable, Iterable
 from select import POLLIN, poll
 
-from foxden.launch import child_main
+from foxden.launch import child_main, ordered
 from foxden.sandbox import linux, seccomp
 
 
@@ -42,9 +42,9 @@ class Warmth:
             return
         self._load(name)
         if late and name in self._late:
-            self._late.pop(name)()
+            self._load_late(name)
         while (whole or not self._has_broker) and self._late:
-            self._late.popitem()[1]()
+            self._load_late(next(reversed(self._late)))
         gc.freeze()  # children never walk, and so never copy, what is here now
 
     def add(self) -> None:
@@ -52,16 +52,21 @@ class Warmth:
         if self._cold:
             self._load(self._cold[0])
         else:
-            self._late.popitem()[1]()
+            self._load_late(next(reversed(self._late)))
         gc.freeze()
 
     def _load(self, name: str) -> None:
+        ordered.load(name)
         module = importlib.import_module(name)
         if name in self._cold:
             self._cold.remove(name)
             module.prewarm()
             if hasattr(module, "prewarm_late"):
                 self._late[name] = module.prewarm_late
+
+    def _load_late(self, name: str) -> None:
+        ordered.load(f"late {name}")
+        self._late.pop(name)()
 
 
 def nothing_waits(sock: _socket.socket, ms: int) -> bool:

@@ -224,7 +224,7 @@ class Brokers:
 
     async def _start(self) -> None:
         try:
-            host = await self._processes.launch("broker", BrokerParent(self))
+            host = await self._processes.launch("broker", BrokerParent(self), sees_libraries=True)
         except FoxdenError as error:
             self._starting = None
             self._end_all(f"its broker could not be started: {error}")
