@@ -5,7 +5,7 @@ Flow: load(group) → its modules of launch/load_order: compiled file → module
 Source: importlib.machinery.SourceFileLoader; "Cached bytecode invalidation" of Python's import system (PEP 3147, 552).
 
 An import takes some 70 us beyond what its module does, and a fork server has more than a hundred.  Whatever is not as
-expected (no compiled file, or one of another source; a module that fails) is left to the ordinary import of who names it.
+expected (no compiled file, or one of another source; a module that fails) is left to the import of who names it.
 """
 
 from __future__ import annotations

@@ -109,8 +109,6 @@ def why_missing(text: str, names: Mapping[str, Sequence[str]]) -> str:
 def is_too_wide(folder: str) -> bool:
     """Does it hold more than code?  Homes and what lies above them, what everybody writes to, the system's own: a
     script that lies there grants none of it.  $HOME and $TMPDIR say that a folder is too wide, never that it is not."""
-    import tempfile
-
     real = os.path.realpath(folder)
     if real in _SYSTEM or os.path.dirname(real) in _HOMES or f"{real}/".startswith(_NO_CODE):
         return True
@@ -121,11 +119,19 @@ def is_too_wide(folder: str) -> bool:
     except OSError:
         return True
     is_everybodys = stat.S_ISDIR(status.st_mode) and status.st_mode & _SHARED == _SHARED
-    if is_everybodys or real == os.path.realpath(tempfile.gettempdir()):
+    if is_everybodys or real in map(os.path.realpath, _temporary_folders()):
         return True
     own = os.path.realpath(os.path.expanduser("~"))
     homes = (own, *_homes(), *_homes_of(os.getuid()), *_homes_of(status.st_uid))
     return any(f"{home}/".startswith(f"{real}/") for home in homes)
+
+
+def _temporary_folders() -> Iterator[str]:
+    """Wherever the module tempfile may put files.  To load it, and to let it try where it can, takes some milliseconds
+    before a den's first call."""
+    known = getattr(sys.modules.get("tempfile"), "tempdir", None)
+    candidates = (known, *map(os.environ.get, ("TMPDIR", "TEMP", "TMP")), "/tmp", "/var/tmp", "/usr/tmp")  # noqa: S108
+    yield from (os.fsdecode(folder) for folder in candidates if folder)
 
 
 @functools.cache

@@ -75,11 +75,12 @@ class Plans:
         return self._plans[key]
 
     def _build(self, row: ProcessType, remote_type: RemoteType | None) -> SandboxPlan:
+        if row.name == "broker":
+            return load_base(row.policy, platform.machine()).plan  # no preference and no variable changes it
         resolved = self.resolved(row, remote_type)
         if row.name == "plugin" and resolved.level:
             return program_without_grants().sandbox
-        # Nobody answers the broker's own calls.
-        return build_plan(resolved, arch=platform.machine(), listener=row.name != "broker")
+        return build_plan(resolved, arch=platform.machine(), listener=True)
 
     def errnos(self, row: ProcessType, remote_type: RemoteType | None) -> Mapping[int, int]:
         """Call number → what the policy answers where it asks the broker, and the broker says no."""
@@ -146,7 +147,7 @@ def program_without_grants() -> ProgramPlan:
 @functools.cache
 def server_plan(family: Family) -> SandboxPlan:
     """What the fork server of this family puts on itself (the network's does not: see launch/launcher)."""
-    return _lock_plan(SERVER_POLICIES[family], listener=True)
+    return _lock_plan(SERVER_POLICIES[family])
 
 
 def parent_plan() -> SandboxPlan:
@@ -154,10 +155,8 @@ def parent_plan() -> SandboxPlan:
     return _lock_plan(BY_NAME["default"].policy)
 
 
-def _lock_plan(policy_name: str, *, listener: bool = False) -> SandboxPlan:
-    """`listener`: leave notifications to the newer filters of children; without one the kernel answers ENOSYS."""
-    resolved = resolve(_committed(policy_name), level=1, remote_type=None, variables={})
-    plan = build_plan(resolved, arch=platform.machine(), listener=listener)
+def _lock_plan(policy_name: str) -> SandboxPlan:
+    plan = load_base(policy_name, platform.machine()).plan
     return msgspec.structs.replace(plan, limits=(), namespaces=0, spec_allow=Prefs().spec_allow())
 
 

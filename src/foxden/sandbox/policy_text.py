@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -126,12 +128,14 @@ def parse(name: str, text: str) -> PolicySource:
     )
 
 
-def parse_sets(name: str, text: str) -> dict[str, tuple[Call, ...]]:
+@lru_cache(maxsize=2)  # every policy of a den asks for the same text
+def parse_sets(name: str, text: str) -> Mapping[str, tuple[Call, ...]]:
     """Read the file of named sets: a name, and a list of calls.  Raises: PolicyError."""
-    return {
+    found = {
         key: tuple(parse_call(f"{name}.toml: {key}", line) for line in _strings(f"{name}.toml: {key}", value))
         for key, value in _toml(name, text).items()
     }
+    return MappingProxyType(found)
 
 
 def _toml(name: str, text: str) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""The plugin policies, compiled: made by tools/compile_policies.py, read by every `foxden run`.
+"""The policies that every start needs, compiled: made by tools/compile_policies.py.
 
 Runs in: the parent, the `foxden run` command, tools, tests.  Trusts: the installation.
-Flow: plugin.toml → compile_base → policies/<name>.<arch>.bin, committed → load_base → ProgramBase.
+Flow: a policy's text → compile_base → policies/<name>.<arch>.bin, committed → load_base → ProgramBase.
 Source: the policy compiler takes 100 ms to load and 15 to run, which a command that starts one program would pay each
-time; tests/unit/sandbox/test_program_base.py holds the files to the texts.
+time, and a den before its first call; tests/unit/sandbox/test_program_base.py holds the files to the texts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from foxden.sandbox.customise import Wishes
 
 POLICIES = ("plugin", "plugin-explain")
-LOCKS = ("parent", "broker")  # what the command locks itself and its broker with
+# What no preference and no grant changes: what the parent, the broker and the fork servers lock themselves with.
+LOCKS = ("parent", "broker", "forkserver", "forkserver-plugin", "forkserver-broker")
+_ASK_NOBODY = ("parent", "broker")  # nobody answers what their filters might ask
 _FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "policies")
 _decoder = msgspec.msgpack.Decoder(ProgramBase)
 
@@ -54,7 +56,7 @@ def compile_base(name: str, arch: str, wishes: Wishes | None = None) -> ProgramB
     resolved = resolve(load(name, read_policy), level=1, remote_type=None, variables={"home": _HOME_STAND_IN})
     if wishes is not None:
         resolved = customise(resolved, wishes, parse_sets(SETS, read_policy(SETS)))
-    plan = build_plan(resolved, arch=arch, listener=name not in LOCKS)
+    plan = build_plan(resolved, arch=arch, listener=name not in _ASK_NOBODY)
     landlock = None if plan.landlock is None else msgspec.structs.replace(plan.landlock, rules=())
     files = tuple(
         (str(rule.path).replace(_HOME_STAND_IN, HOME), int(rule.access)) for rule in resolved.files.rules()

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from foxden.errors import PolicyError
+from foxden.sandbox.build import build_plan
 from foxden.sandbox.constants import ARCHES
+from foxden.sandbox.policy import load, resolve
+from foxden.sandbox.policy_files import read_policy
 from foxden.sandbox.program_base import LOCKS, POLICIES, compile_base, encode_base, load_base, path_of
 
 COMPILED = [(name, arch) for name in (*POLICIES, *LOCKS) for arch in ARCHES]
@@ -68,3 +71,11 @@ def test_measurement_would_see_the_compiler() -> None:
         [sys.executable, "-c", compiling, ARCHES[0], *COMPILER], capture_output=True, text=True, timeout=30, check=True
     )
     assert set(done.stdout.split()[1:]) >= {"foxden.sandbox.policy", "foxden.sandbox.filter", "foxden.sandbox.build"}
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_what_is_locked_by_a_compiled_policy_is_what_its_text_builds(name: str) -> None:
+    """Nothing of it depends on a variable, so nothing of it is left out."""
+    resolved = resolve(load(name, read_policy), level=1, remote_type=None, variables={})
+    for arch in ARCHES:
+        assert load_base(name, arch).plan == build_plan(resolved, arch=arch, listener=name not in ("parent", "broker"))
