@@ -22,7 +22,7 @@ from tests.support import den as dens
 from tests.support.servers import ScriptedServer
 
 from foxden import ChildCrashed, ChildTimeout, Den, FoxdenError, LaunchFailed, NetworkError
-from foxden.launch import launcher
+from foxden.launch import interpreter, launcher
 from foxden.protocols.unittest import PIPDLUnitTest
 
 LONG = 8 << 20  # more than a ring and all socket buffers hold
@@ -357,6 +357,22 @@ def test_stopped_fork_server_is_ended_and_replaced(
     dens.wait_until(lambda: dens.has_ended(server), "the stopped fork server to be ended")
     monkeypatch.undo()
     assert dens.launch(den, "content", "web").enforcement is not None
+
+
+def test_den_that_cannot_be_made_ends_what_it_has_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fork server is the first that a den makes: it loads while the rest is made, which may fail."""
+    begun: list[int] = []
+    spawn = interpreter.spawn
+    monkeypatch.setattr(interpreter, "spawn", lambda *words: begun.append(spawn(*words)) or begun[-1])
+    with Den(warm=("utility",), report=str(tmp_path / "report")):
+        assert len(begun) == 1
+        os.kill(begun[0], 0)
+    with pytest.raises(FoxdenError, match="expected a file to append to"):
+        Den(warm=("utility",), report=str(tmp_path / "none/report"))
+    assert len(begun) == 2
+    for pid in begun:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
 def test_interpreter_that_cannot_be_started_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

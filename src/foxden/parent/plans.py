@@ -38,6 +38,7 @@ _LIBRARY_FOLDERS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
 # Stands for each child's own directory for temporary files, in rules that all children of a type share.
 _TEMPORARY = "/.foxden-tmp"
 
+_Frozen = tuple[tuple[str, str | tuple[str, ...]], ...]  # what the variables of policies stand for
 _Split = tuple[tuple[FileRule, ...], tuple[FileRule, ...]]  # rules that all children share, those of the child's own
 
 
@@ -47,6 +48,7 @@ class Plans:
     def __init__(self, prefs: Prefs, profile: Path | None) -> None:
         self._prefs = prefs
         self._variables = _variables(prefs, profile)
+        self._frozen = tuple((k, v if isinstance(v, str) else tuple(v)) for k, v in self._variables.items())
         self._resolved: dict[tuple[str, int, str | None], ResolvedPolicy] = {}
         self._plans: dict[tuple[str, int, str | None], SandboxPlan] = {}
         self._split: dict[tuple[str, int, str | None], _Split] = {}
@@ -57,8 +59,8 @@ class Plans:
         key = self._key(row, remote_type)
         if key not in self._resolved:
             name, level, remote = key
-            policy = _committed(name, (*self._prefs.also_included(row), *_for_this_build(row)))
-            committed = resolve(policy, level=level, remote_type=remote, variables=self._variables)
+            also = (*self._prefs.also_included(row), *_for_this_build(row))
+            committed = _resolved(name, also, level, remote, self._frozen)
             wishes = self._prefs.wishes(row)
             self._resolved[key] = customise(committed, wishes, _sets()) if wishes else committed
         return self._resolved[key]
@@ -130,6 +132,12 @@ class Plans:
 def _committed(name: str, also: tuple[str, ...] = ()) -> Policy:
     """A policy of this installation: read once, for all dens."""
     return load(name, read_policy, also=also)
+
+
+@functools.lru_cache(maxsize=32)
+def _resolved(name: str, also: tuple[str, ...], level: int, remote: str | None, variables: _Frozen) -> ResolvedPolicy:
+    """The same for all dens of this process that mean the same by its variables."""
+    return resolve(_committed(name, also), level=level, remote_type=remote, variables=dict(variables))
 
 
 @functools.cache

@@ -99,6 +99,21 @@ class Runtime:
         self.prefs = Prefs(given)
         self._lock_parent = lock_parent
         self.launcher = Launcher(server_plan, emulate=early.emulated_kernel(), locks=lock_parent)
+        self.launcher.start(self._warm)  # first of all: it loads while the rest is made
+        try:
+            self._make_parts(profile, accept_partial, ask, report)
+        except BaseException:
+            for server in self.launcher.processes():
+                server.end()
+            raise
+
+    def _make_parts(
+        self,
+        profile: Path | None,
+        accept_partial: Iterable[Layer],
+        ask: Callable[[AskRecord], bool] | None,
+        report: str | None,
+    ) -> None:
         self.plans = Plans(self.prefs, profile)
         self.processes = ProcessManager(self.launcher, self.plans, self.prefs, accept_partial)
         self.brokers = Brokers(self.processes, self.prefs)
@@ -122,8 +137,7 @@ class Runtime:
             self.violations.report_to(ReportFile(report, violation_line.warn))
 
     def start(self) -> None:
-        """Make what makes processes, and then, if asked, lock this one."""
-        self.launcher.start(self._warm)
+        """Be found by others, and then, if asked, lock this process: what makes processes is there."""
         self._roster.open()
         if self._lock_parent:
             parent_lock.lock(parent_plan())

@@ -8,6 +8,7 @@ Source: linux/landlock.h (ABI 7), linux/sched.h, getrlimit(2); shared shapes in 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -19,6 +20,7 @@ from foxden.sandbox.paths import Access, FileRule
 from foxden.sandbox.plan import Bind, LandlockPlan, LandlockRule, Limit, SandboxPlan
 from foxden.sandbox.policy import ResolvedPolicy
 from foxden.sandbox.rights import landlock_rights
+from foxden.sandbox.same import Same
 from foxden.sandbox.syscall_numbers import NUMBERS
 from foxden.sandbox.syscalls import Action, Verdict, policy_error
 
@@ -58,6 +60,7 @@ def build_plan(resolved: ResolvedPolicy, *, arch: str, listener: bool = False) -
     if resolved.level == 0:
         return SandboxPlan(policy=resolved.name, level=0)
     table = verdicts(resolved, arch)
+    loud, quiet = _filters(Same(table), listener)
     reads = _kernel_reads(resolved) if resolved.reads == "kernel" else ()
     return SandboxPlan(
         policy=resolved.name,
@@ -67,13 +70,20 @@ def build_plan(resolved: ResolvedPolicy, *, arch: str, listener: bool = False) -
         binds=binds_of(reads) if resolved.root == "empty" else (),
         drop_capabilities=resolved.capabilities == "drop",
         landlock=_landlock(resolved, reads) if resolved.landlock else None,
-        filter=compile_filter(table, listener=listener),
+        filter=loud,
         notify=listener and table.may_notify(),
-        quiet_filter=compile_filter(_quiet(table), listener=False, traps=True) if listener else b"",
+        quiet_filter=quiet,
         limits=_limits(resolved),
         oom_score_adj=resolved.limits.get("oom_score_adj", 0),
         own_network=resolved.network == "none",
     )
+
+
+@lru_cache(maxsize=16)
+def _filters(same: Same[VerdictTable], listener: bool) -> tuple[bytes, bytes]:
+    """The filter, and the one where no listener is to be had."""
+    quiet = compile_filter(_quiet(same.it), listener=False, traps=True) if listener else b""
+    return compile_filter(same.it, listener=listener), quiet
 
 
 _AT_EMPTY_PATH = 0x1000

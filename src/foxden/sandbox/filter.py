@@ -8,11 +8,13 @@ Source: seccomp(2); kernel/seccomp.c of Linux 6.18; tests/property/test_filter_p
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
 
 from foxden.sandbox.constants import AUDIT_ARCH
-from foxden.sandbox.policy import Case, ResolvedPolicy
+from foxden.sandbox.policy import CallRules, Case, ResolvedPolicy
+from foxden.sandbox.same import Same
 from foxden.sandbox.syscall_numbers import NUMBERS
 from foxden.sandbox.syscalls import (
     KILL,
@@ -76,17 +78,23 @@ def verdicts(resolved: ResolvedPolicy, arch: str) -> VerdictTable:
         raise policy_error(resolved.name, "an architecture", arch, NUMBERS)
     if resolved.default is None:
         raise policy_error(f"{resolved.name}.toml", "a level with a filter", resolved.level)
-    plain = Entry((), resolved.default, resolved.default_where)
+    return _table(Same(resolved.calls), resolved.default, resolved.default_where, arch)
+
+
+@lru_cache(maxsize=16)  # grants of files leave the calls as they are, and so do most pools of a process
+def _table(same: Same[Mapping[str, CallRules]], default: Verdict, default_where: str, arch: str) -> VerdictTable:
+    calls = same.it
+    plain = Entry((), default, default_where)
     entries: dict[int, Entry] = {}
     for number, name in sorted((number, name) for name, number in NUMBERS[arch].items()):
-        rules = resolved.calls.get(name)
+        rules = calls.get(name)
         if rules is None:
             entries[number] = plain
         else:
             branches = tuple(_branch(case, arch) for case in rules.cases)
-            where = rules.where if rules.otherwise else resolved.default_where
-            entries[number] = Entry(branches, rules.otherwise or resolved.default, where)
-    assert resolved.calls.keys() <= SYSCALLS, "parse_call checked every name"  # noqa: S101
+            where = rules.where if rules.otherwise else default_where
+            entries[number] = Entry(branches, rules.otherwise or default, where)
+    assert calls.keys() <= SYSCALLS, "parse_call checked every name"  # noqa: S101
     return VerdictTable(arch, entries)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from fnmatch import fnmatchcase
 
 import pytest
 
@@ -10,6 +11,7 @@ from foxden.errors import PolicyError
 from foxden.model.process_types import BY_NAME, PROCESS_TYPES, RemoteType
 from foxden.parent.plans import Plans
 from foxden.parent.prefs import Prefs
+from foxden.sandbox import sensitive
 from foxden.sandbox.constants import AUDIT_ARCH
 from foxden.sandbox.explain import Explainer, errno_name, name_of, parse_act
 from foxden.sandbox.explain_hints import WAYS, Hints
@@ -282,3 +284,17 @@ def test_secret_is_known_by_its_name(path: str) -> None:
 @pytest.mark.parametrize("path", ["/p/env", "/p/data.csv", "/home/me/ssh", "/p/keyboard", "/p/.docker/other", "/"])
 def test_plain_file_is_no_secret(path: str) -> None:
     assert secret_reason(path) == ""
+
+
+@pytest.mark.parametrize("pattern", sorted({*sensitive._NAMES, *sensitive._KEPT_BACK_FILES}))
+def test_names_of_secrets_match_as_fnmatch_has_it(pattern: str) -> None:
+    assert pattern.count("*") <= 1
+    assert not set(pattern) & set("?[]")
+    plain, any_name = pattern.replace("*", ""), pattern.replace("*", "x.y")
+    for name in (plain, f"{plain}x", f"x{plain}", any_name, f"{any_name}x", plain[1:], ""):
+        assert sensitive._matches(name, pattern) == fnmatchcase(name, pattern), name
+
+
+def test_no_letter_of_a_name_counts_twice() -> None:
+    assert sensitive._matches("abba", "ab*ba")
+    assert not sensitive._matches("aba", "ab*ba")
