@@ -50,7 +50,8 @@ ROOMS = (
          "foxden.sandbox.syscall*", "foxden.sandbox.constants"),
         pure=True,
     ),
-    Room(2, ("foxden.sandbox.rights", "foxden.sandbox.paths", "foxden.sandbox.customise"), pure=True),
+    Room(2, ("foxden.sandbox.rights", "foxden.sandbox.landlock_bits", "foxden.sandbox.paths"), pure=True),
+    Room(2, ("foxden.sandbox.customise", "foxden.sandbox.same"), pure=True),
     Room(2, ("foxden.sandbox.grants*", "foxden.sandbox.hopeless", "foxden.sandbox.sensitive"), pure=True),
     Room(2, ("foxden.sandbox.explain*", "foxden.sandbox.learn*"), pure=True),
     # 3, declarations: who may say what to whom

@@ -253,10 +253,12 @@ def _own_hints(struct: type[msgspec.Struct]) -> dict[str, Any]:
 
 def _holds_descriptor(hint: Any, where: str) -> bool:
     """Whether the type is a descriptor or a payload, or None instead of one."""
-    if get_origin(hint) in (Union, types.UnionType, Annotated):
-        return any(_holds_descriptor(option, where) for option in get_args(hint))
     if hint is Descriptor:
         raise DeclarationError(f"{where}: expected a kind of descriptor, got Descriptor itself")
+    if type(hint) is type:  # as most are, and quickly told
+        return issubclass(hint, (Descriptor, Payload))
+    if get_origin(hint) in (Union, types.UnionType, Annotated):
+        return any(_holds_descriptor(option, where) for option in get_args(hint))
     return isinstance(hint, type) and issubclass(hint, (Descriptor, Payload))
 
 

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import gc
 import os
-from typing import NoReturn
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
 
 from foxden.ipc.actor import Actor
 from foxden.ipc.blocking import BlockingLoop, BlockingPipe
 from foxden.ipc.fields import PidFd
 from foxden.ipc.pipe import bind
 from foxden.ipc.schema import Side
-from foxden.launch import child_main, emulate, interpreter, own_ids
+from foxden.launch import child_main, interpreter
 from foxden.launch.warmth import Warmth, nothing_waits
 from foxden.model.process_types import KEEP_CALLERS_IDS, Family, RemoteType, child_rows, family_of
 from foxden.protocols.forkserver import PForkServer
 from foxden.sandbox import capabilities, linux, namespaces, seccomp
-from foxden.sandbox.subordinate import parse_word
+
+if TYPE_CHECKING:
+    from foxden.launch import own_ids
 
 # After a child was forked: that it has the processors to itself for its own start, and its first work.
 _REST_MS = 100
@@ -29,11 +32,17 @@ _REST_MS = 100
 
 class ForkServerChild(Actor, protocol=PForkServer, side=Side.CHILD):
     def __init__(
-        self, modules: dict[str, str], warmth: Warmth, entering: own_ids.Entering | None = None, no_ids: str = ""
+        self,
+        modules: dict[str, str],
+        warmth: Warmth,
+        entering: own_ids.Entering | None = None,
+        no_ids: str = "",
+        in_child: Callable[[int], None] = lambda flags: None,
     ) -> None:
         self._modules = modules  # process type → child module
         self._warmth = warmth
         self._entered = entering is not None  # in a user namespace of its own: children without one inherit rights
+        self._in_child = in_child  # called in each, with the namespaces that it was forked into
         self._no_ids = entering.finish() if entering is not None else no_ids
 
     def recv_init(self, message: PForkServer.Init) -> None:
@@ -63,7 +72,7 @@ class ForkServerChild(Actor, protocol=PForkServer, side=Side.CHILD):
         uid = _pass_gate(gate, message.uid) if gate is not None else -1
         if self._entered and not message.flags & namespaces.CLONE_NEWUSER:
             capabilities.give_up()  # rights over the range of ids are this server's, not its children's
-        emulate.in_child(message.flags)
+        self._in_child(message.flags)
         gc.enable()
         child_main.run(module, message.endpoint.detach(), message.log.detach(), own_uid=uid)
 
@@ -103,10 +112,23 @@ def _enter(ids: str, family: Family) -> tuple[own_ids.Entering | None, str]:
     """Begin to take the range of ids; or why not."""
     if not ids or family in KEEP_CALLERS_IDS:
         return None, ""
+    from foxden.launch import own_ids
+    from foxden.sandbox.subordinate import parse_word
+
     try:
         return own_ids.Entering(parse_word(ids)), ""
     except OSError as error:
         return None, str(error)
+
+
+def _emulated(words: str) -> Callable[[int], None]:
+    """Be the lesser kernel's; returns what its children do."""
+    if not words:
+        return lambda flags: None
+    from foxden.launch import emulate
+
+    emulate.apply(words)
+    return emulate.in_child
 
 
 def modules_of(family: Family) -> dict[str, str]:
@@ -122,14 +144,14 @@ def modules_of(family: Family) -> dict[str, str]:
 def main(words: interpreter.BootWords) -> None:
     linux.die_with_parent()
     linux.set_process_name(f"foxden-{words.family}")
-    emulate.apply(words.emulate)
+    in_child = _emulated(words.emulate)
     namespaces.remember_ids()
     family = Family(words.family)
     entering, no_ids = _enter(words.ids, family)
     modules = modules_of(family)
     warmth = Warmth(modules.values())
     sock = bind(interpreter.IPC_FD)
-    pipe = BlockingPipe(sock, ForkServerChild(modules, warmth, entering, no_ids), peer="the parent")
+    pipe = BlockingPipe(sock, ForkServerChild(modules, warmth, entering, no_ids, in_child), peer="the parent")
     loop = BlockingLoop()
     loop.add(pipe)
     rest_ms = 0

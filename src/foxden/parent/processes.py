@@ -31,7 +31,8 @@ from foxden.sandbox import landlock, linux
 from foxden.sandbox.losses import loss
 from foxden.sandbox.plan import SandboxPlan
 from foxden.sandbox.program import continues
-from foxden.sandbox.sequence import Sequence, sequence_of
+from foxden.sandbox.sequence import Sequence
+from foxden.sandbox.steps import sequence_of
 
 if TYPE_CHECKING:
     from foxden.parent.denials import Denials

@@ -17,7 +17,7 @@ import msgspec
 
 from foxden import native
 from foxden.model.enforcement import Enforcement, LayerStatus, Status
-from foxden.sandbox import capabilities, landlock, limits, linux, namespaces, private, rights, seccomp, signals
+from foxden.sandbox import capabilities, landlock, landlock_bits, limits, linux, namespaces, private, seccomp, signals
 from foxden.sandbox.losses import loss
 from foxden.sandbox.plan import HOST_NAME, LandlockPlan, LandlockRule, SandboxPlan
 from foxden.sandbox.sequence import Group, Sequence
@@ -275,7 +275,7 @@ def _landlock_plan(plan: SandboxPlan, at_home: bool) -> LandlockPlan | None:
     """Below a root of its own a program may list the directories that its files stand in, and serve itself."""
     if plan.landlock is None or not (plan.programs and at_home):
         return plan.landlock
-    rules = (LandlockRule("/", rights.READ_DIR), *plan.landlock.rules)
+    rules = (LandlockRule("/", landlock_bits.READ_DIR), *plan.landlock.rules)
     return msgspec.structs.replace(plan.landlock, handled_net=0, rules=rules)
 
 

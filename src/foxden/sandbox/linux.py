@@ -17,9 +17,9 @@ from foxden.sandbox.syscall_numbers import NUMBERS
 
 ARCH = os.uname().machine
 _NUMBERS = NUMBERS.get(ARCH, {})
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
-_libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
+libc = ctypes.CDLL(None, use_errno=True)
+libc.syscall.restype = ctypes.c_long
+libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
 
 # Keeps the interpreter lock held: after a raw clone no other code of this process may run before the child is back.
 _locked_syscall = ctypes.pythonapi.syscall
@@ -43,7 +43,7 @@ def syscall(name: str, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | N
     if number is None:
         raise OSError(38, f"{name}: no system call of this name on {ARCH}")
     plain = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
-    result: int = _libc.syscall(ctypes.c_long(number), *plain)
+    result: int = libc.syscall(ctypes.c_long(number), *plain)
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, f"{name}: {os.strerror(code)}")
@@ -52,7 +52,7 @@ def syscall(name: str, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | N
 
 def prctl(option: int, *arguments: int) -> int:
     """Raises OSError."""
-    result: int = _libc.prctl(option, *(*arguments, 0, 0, 0, 0)[:4])
+    result: int = libc.prctl(option, *(*arguments, 0, 0, 0, 0)[:4])
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, f"prctl({option}): {os.strerror(code)}")
@@ -70,7 +70,7 @@ class _CloneArgs(ctypes.Structure):
 def _thread_id_address() -> int:
     """Where libc keeps this thread's id, so that the kernel can write the child's there; 0 if it will not say."""
     address = ctypes.c_void_p()
-    _libc.prctl(PR_GET_TID_ADDRESS, ctypes.addressof(address), 0, 0, 0)
+    libc.prctl(PR_GET_TID_ADDRESS, ctypes.addressof(address), 0, 0, 0)
     return address.value or 0
 
 
@@ -138,7 +138,7 @@ def _locked(number: int, *arguments: object) -> int:
     return -(_errno_location()[0] or 1)
 
 
-_errno_of_libc = _libc.__errno_location
+_errno_of_libc = libc.__errno_location
 _errno_of_libc.restype = ctypes.POINTER(ctypes.c_int)
 
 
@@ -181,4 +181,4 @@ _name = ctypes.create_string_buffer(_NAME_MAX + 1)  # made here: in a child the 
 def set_process_name(name: str) -> None:
     """At most 15 bytes are shown by ps and /proc/<pid>/comm."""
     _name.value = name.encode()[:_NAME_MAX]
-    _libc.prctl(PR_SET_NAME, ctypes.addressof(_name), 0, 0, 0)
+    libc.prctl(PR_SET_NAME, ctypes.addressof(_name), 0, 0, 0)

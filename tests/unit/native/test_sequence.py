@@ -25,7 +25,8 @@ from foxden.parent.plans import Plans
 from foxden.parent.prefs import Prefs
 from foxden.sandbox import capabilities, enforce, landlock, linux, namespaces, seccomp
 from foxden.sandbox.plan import Bind, SandboxPlan
-from foxden.sandbox.sequence import Group, Sequence, Slot, Step, pack, sequence_of
+from foxden.sandbox.sequence import Group, Sequence
+from foxden.sandbox.steps import Slot, Step, pack, sequence_of
 
 pytestmark = [pytest.mark.needs("native"), pytest.mark.usefixtures("extension")]
 

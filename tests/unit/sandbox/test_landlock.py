@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from foxden.sandbox import landlock, linux
+from foxden.sandbox.landlock_bits import READ_FILE
 from foxden.sandbox.plan import LandlockPlan, LandlockRule
-from foxden.sandbox.rights import READ_FILE
 
 ABI = landlock.kernel_abi()
 pytestmark = pytest.mark.skipif(ABI < 1, reason="missing: Landlock")

@@ -8,7 +8,6 @@ Source: protocols/utility.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import os
 import select
@@ -28,6 +27,7 @@ from foxden.ipc.schema import Side
 from foxden.launch.child_main import ChildActor, ChildContext
 from foxden.model.enforcement import Layer, missing_layers
 from foxden.protocols.utility import PTasks, PUtility
+from foxden.sandbox import linux
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 _KEPT_MAX = 256 << 20  # bytes
@@ -88,7 +88,7 @@ def _begin_in(folder: str) -> None:
 
 def _keep_large_blocks() -> None:
     """Let malloc reuse large blocks: fresh pages cost more than copying an argument into pages that are there."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = getattr(linux.libc, "mallopt", None)
     if mallopt is not None:  # glibc's
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, _KEPT_MAX)
