@@ -235,7 +235,6 @@ ORDER: dict[str, tuple[str, ...]] = {
         "json/__init__",
     ),
     "msgspec": (
-        "datetime",
         "numbers",
         "decimal",
     ),

@@ -24,22 +24,23 @@ if TYPE_CHECKING:
     from typing import Any
 
 _SPEC: Any = globals()["__spec__"]  # of this module, made by who makes them
+LIES_IN_A_FOLDER = type(_SPEC.loader).__name__ == "SourceFileLoader"
 _INIT = "/__init__"
 _HEADER = 16  # bytes: of a compiled file, what it was made of
 _OURS = __file__[: -len("foxden/launch/ordered.py")]
-_STANDARD = os.__file__[: -len("os.py")]
+STANDARD = os.__file__[: -len("os.py")]
 _SUFFIX = f".{sys.implementation.cache_tag}.pyc"
 
 
 def load(group: str) -> None:
     """Load what this group has in launch/load_order; nothing where it has nothing, or where we lie in no folder."""
-    if type(_SPEC.loader).__name__ != "SourceFileLoader":
+    if not LIES_IN_A_FOLDER:
         return
     for place in ORDER.get(group, ()):
         name = place.removesuffix(_INIT).replace("/", ".")
         package = name.rpartition(".")[0]
         if name not in sys.modules and (not package or package in sys.modules):
-            root = _OURS if place.startswith("foxden/") else _STANDARD
+            root = _OURS if place.startswith("foxden/") else STANDARD
             code = _compiled(root + place)
             if code is not None:
                 _execute(name, root + place, code)
@@ -73,7 +74,7 @@ def _header(source: os.stat_result) -> bytes:
 
 
 def _execute(name: str, place: str, code: CodeType) -> None:
-    module = sys.modules[name] = _module(name, place)
+    module = sys.modules[name] = make_module(name, place)
     try:
         exec(code, module.__dict__)  # noqa: S102 - as importlib does
     except Exception:
@@ -84,8 +85,8 @@ def _execute(name: str, place: str, code: CodeType) -> None:
             setattr(sys.modules[package], last, sys.modules[name])
 
 
-def _module(name: str, place: str) -> ModuleType:
-    """As importlib would make it."""
+def make_module(name: str, place: str) -> ModuleType:
+    """As importlib would make it, with nothing in it.  `place`: the file's, without `.py`."""
     is_package = place.endswith(_INIT)
     loader = type(_SPEC.loader)(name, f"{place}.py")
     spec = type(_SPEC)(name, loader, origin=f"{place}.py", is_package=is_package)

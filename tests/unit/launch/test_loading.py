@@ -84,3 +84,43 @@ assert sys.modules["msgspec.json"] is msgspec.json
 
 def test_parts_of_msgspec_are_loaded_when_they_are_asked_for() -> None:
     subprocess.run([sys.executable, "-c", LATE], check=True, timeout=60)
+
+
+# The module in C under the name of the one in Python: the same classes, names, file and pickles.
+_DATETIME = """
+import json, pickle, sys
+from foxden.launch.loading import load_msgspec
+if sys.argv[1] == "ours":
+    class Listener:
+        def find_spec(name, path, target=None):
+            sought.append(name)
+    sought = []
+    sys.meta_path.insert(0, Listener)
+    assert "datetime" not in sys.modules
+    load_msgspec()
+    assert "_datetime" in sought and ("datetime" not in sought or sys.version_info >= (3, 12))
+    sys.meta_path.remove(Listener)
+import datetime
+import _datetime, inspect, _strptime, time
+assert datetime.datetime is _datetime.datetime and datetime.UTC is datetime.timezone.utc
+now = datetime.datetime(2026, 1, 2, 3, 4, 5, 6, datetime.timezone(datetime.timedelta(hours=1)))
+assert pickle.loads(pickle.dumps(now)) == now
+assert datetime.datetime.strptime("2026", "%Y").year == 2026
+import msgspec
+assert msgspec.msgpack.decode(msgspec.msgpack.encode(now), type=datetime.datetime) == now
+names = {name: None for name in sorted(vars(datetime)) if not name.startswith("_")}
+assert "def utcoffset" in inspect.getsource(datetime) or sys.version_info >= (3, 12)
+spec = datetime.__spec__
+print(json.dumps([list(names), list(datetime.__all__), datetime.__doc__, datetime.__file__, spec.origin, spec.cached]))
+exec("from datetime import *")
+assert date is datetime.date or datetime is _datetime.datetime
+"""
+
+
+def test_datetime_is_what_it_is_for_everybody() -> None:
+    told = [
+        subprocess.run([sys.executable, "-c", _DATETIME, who], check=True, timeout=60, capture_output=True).stdout
+        for who in ("ours", "theirs")
+    ]
+    assert told[0] == told[1]
+    assert told[0]

@@ -81,7 +81,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in ("ordered_lone.py", "ordered_pack/__init__.py", "ordered_pack/part.py", "ordered_bad.py"):
         py_compile.compile(str(tmp_path / name))
     monkeypatch.setattr(ordered, "_SPEC", importlib.util.spec_from_file_location("ordered", ordered.__file__))
-    monkeypatch.setattr(ordered, "_STANDARD", f"{tmp_path}/")
+    monkeypatch.setattr(ordered, "LIES_IN_A_FOLDER", True)
+    monkeypatch.setattr(ordered, "STANDARD", f"{tmp_path}/")
     places = ("ordered_bad", "ordered_lone", "ordered_pack/part", "ordered_pack/__init__", "ordered_pack/part", "gone")
     monkeypatch.setitem(ORDER, "of the test", places)
     monkeypatch.syspath_prepend(str(tmp_path))
