@@ -18,20 +18,21 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from typing import Any, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from foxden.errors import FoxdenError
 from foxden.ipc.values import MAX_RESULT
 from foxden.model.records import Violation
-from foxden.parent.call_pools import CallPools
+from foxden.parent.call_pools import CallPools, grants_of
 from foxden.parent.calls import CallFuture
 from foxden.parent.den import AsyncDen, Den
 from foxden.parent.function_view import make_grants
 from foxden.parent.functions import Functions, check_options
-from foxden.parent.grant_arguments import StrPath
-from foxden.parent.policies import Policy, policy_grants
 from foxden.parent.workers import Pool
-from foxden.sandbox.grants import FUNCTION_POLICY
+
+if TYPE_CHECKING:
+    from foxden.parent.grant_arguments import StrPath
+    from foxden.parent.policies import Policy
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -92,7 +93,7 @@ class SandboxExecutor(Executor):
         _check_den(den)
         grants = make_grants(
             read=read, write=write, connect=connect, env=env, memory=memory, level=level,
-            policy=policy_grants(policy, FUNCTION_POLICY),
+            policy=grants_of(policy),
         )  # fmt: skip
         own = Den(allow_partial=allow_partial, warm=("utility",)) if den is None else None
         home = own if own is not None else den

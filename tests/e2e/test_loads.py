@@ -24,10 +24,10 @@ from foxden.ipc.pipe import make_pair
 from foxden.ipc.schema import Side
 from foxden.model.origins import parse_url
 from foxden.model.process_types import BY_NAME, RemoteType
+from foxden.model.sinks import LoadSink
 from foxden.parent.documents import ContentParent, Load
 from foxden.parent.hosts import ChildHost
 from foxden.protocols.content import PContent, PDocumentChannel
-from foxden.protocols.network import LoadSink
 
 pytestmark = pytest.mark.leaks_ok("the den is shared; shared_den looks for leaks when it closes it")
 

@@ -186,8 +186,8 @@ def program_world() -> World:
 
 def content_world() -> World:
     from foxden.model.origins import parse_url
+    from foxden.model.sinks import LoadSink
     from foxden.parent.documents import ContentParent, DocumentParent, Load
-    from foxden.protocols.network import LoadSink
 
     root = ContentParent(lambda host: None)
     file = strategies.make_descriptor(RegularFile)

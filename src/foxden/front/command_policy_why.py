@@ -268,11 +268,9 @@ def _prefs(row: ProcessType, level: int | None, given: tuple[str, ...]) -> Prefs
 
 
 def _plans(prefs: Prefs, profile: str | None) -> Plans:
-    from pathlib import Path
-
     from foxden.parent.plans import Plans
 
-    return Plans(prefs, Path(profile) if profile is not None else None)
+    return Plans(prefs, profile)
 
 
 def _print(found: dict[str, Any]) -> None:

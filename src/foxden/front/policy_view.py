@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -110,8 +109,7 @@ def _linux(target: Target, settings: Settings) -> View:
     prefs = Prefs(given)
     policy = load(row.policy, read_policy, also=prefs.also_included(row))
     level = prefs.level_of(row) if target.level is None else target.level
-    example = Path(EXAMPLE_PLACES["linux"]["profile"])
-    plans = Plans(prefs, Path(settings.profile) if settings.profile else example)
+    plans = Plans(prefs, settings.profile or EXAMPLE_PLACES["linux"]["profile"])
     if level == prefs.level_of(row):
         resolved = plans.resolved(row, target.remote_type)
     else:

@@ -7,15 +7,14 @@ Source: ipc/frames_encode.
 
 from __future__ import annotations
 
-import datetime
 import functools
 import re
 import sys
-import zoneinfo
 from collections.abc import Callable
 from typing import Any
 
 from foxden.errors import BadMessage, ResultNotData
+from foxden.ipc import zones
 from foxden.ipc.building import Building, library
 from foxden.ipc.values import MASKED, MAX_STEPS, Code, Ext
 
@@ -188,7 +187,7 @@ def _zoned(pandas: Any, building: Building) -> Any:
 
 
 def _zone(building: Building) -> Any:
-    return building.expect((datetime.timezone, zoneinfo.ZoneInfo))
+    return building.expect(zones.kinds())
 
 
 def _categories(pandas: Any, building: Building) -> Any:
@@ -218,7 +217,7 @@ def _arrow(pandas: Any, building: Building) -> Any:
 
 def _timestamp(pandas: Any, building: Building) -> Any:
     made = pandas.Timestamp(_time(building, "datetime64"))
-    zone = building.expect((datetime.timezone, zoneinfo.ZoneInfo, type(None)))
+    zone = building.expect((*zones.kinds(), type(None)))
     return made if zone is None else made.tz_localize("UTC").tz_convert(zone)
 
 

@@ -14,10 +14,8 @@ import decimal
 import enum
 import fractions
 import os
-import pathlib
 import struct
 import uuid
-import zoneinfo
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -70,7 +68,7 @@ def _time(building: Building, payload: bytes) -> datetime.time:
 
 
 def _zone_of(building: Building) -> Any:
-    return building.expect((type(None), datetime.timezone, zoneinfo.ZoneInfo))
+    return building.expect((type(None), *zones.kinds()))
 
 
 def _timezone(building: Building, payload: bytes) -> datetime.timezone:
@@ -79,11 +77,17 @@ def _timezone(building: Building, payload: bytes) -> datetime.timezone:
     return datetime.timezone(offset) if name is None else datetime.timezone(offset, name)
 
 
-def _zone(building: Building, payload: bytes) -> zoneinfo.ZoneInfo:
+def _zone(building: Building, payload: bytes) -> datetime.tzinfo:
     key = text_of(payload)
     if key not in zones.names():  # asked first: looking for a zone may import a package that is named after it
         raise ResultNotData(f"result: no time zone {ascii(key)[:80]} in this process", hint=".astimezone(datetime.UTC)")
-    return zoneinfo.ZoneInfo(key)
+    return zones.zone(key)
+
+
+def _path(kind: str, payload: bytes) -> Any:
+    import pathlib
+
+    return getattr(pathlib, kind)(os.fsdecode(payload))
 
 
 def _fraction(building: Building, payload: bytes) -> fractions.Fraction:
@@ -194,8 +198,8 @@ _BUILDERS: dict[int, Callable[[Building, bytes], Any]] = {
     Code.DECIMAL: lambda building, payload: decimal.Decimal(text_of(payload)),
     Code.FRACTION: _fraction,
     Code.UUID: _uuid,
-    Code.PATH: lambda building, payload: pathlib.Path(os.fsdecode(payload)),
-    Code.PURE_PATH: lambda building, payload: pathlib.PurePath(os.fsdecode(payload)),
+    Code.PATH: lambda building, payload: _path("Path", payload),
+    Code.PURE_PATH: lambda building, payload: _path("PurePath", payload),
     Code.RANGE: _range,
     Code.ENUM: _enum,
     Code.FLAG: _flag,

@@ -83,10 +83,11 @@ ORDER: dict[str, tuple[str, ...]] = {
         "foxden/children/content/document",
         "foxden/children/content/prewarm",
         "foxden/ipc/memory",
+        "foxden/model/sinks",
+        "foxden/protocols/content",
         "foxden/ipc/header_fields",
         "foxden/model/addresses",
         "foxden/protocols/network",
-        "foxden/protocols/content",
         "foxden/children/content/process",
     ),
     "foxden.children.idle": (

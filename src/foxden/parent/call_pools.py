@@ -11,7 +11,6 @@ import itertools
 import threading
 from typing import TYPE_CHECKING, Any
 
-from foxden.parent.policies import policy_grants
 from foxden.sandbox.grants import FUNCTION_POLICY, Grants
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ class CallPools:
 
     def lend(self, policy: Any) -> Lent:
         """The pool of this policy, to be used with `with`.  Raises: what policy_grants, Functions, make_pool raise."""
-        grants = policy_grants(policy, FUNCTION_POLICY)
+        grants = grants_of(policy)
         with self._lock:
             lent = self._kept.get(grants)
             if lent is None:
@@ -84,3 +83,12 @@ class CallPools:
         unused = [grants for grants, lent in self._kept.items() if not lent.calls]
         for grants in sorted(unused, key=lambda each: self._kept[each].used)[:too_many]:
             self._kept.pop(grants).functions.pool.close(cancel=False)
+
+
+def grants_of(policy: Any) -> Grants:
+    """See policies.policy_grants, which loads what reads policies: most calls have none."""
+    if policy is None:
+        return Grants()
+    from foxden.parent.policies import policy_grants
+
+    return policy_grants(policy, FUNCTION_POLICY)

@@ -12,25 +12,26 @@ import concurrent.futures
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from foxden.errors import DenClosed, FoxdenError, PolicyError
 from foxden.model.enforcement import Layer
 from foxden.model.records import ProcessRecord, Violation
+from foxden.model.sinks import LoadSink
 from foxden.parent.broker import AskRecord
 from foxden.parent.call_pools import CallPools
-from foxden.parent.grant_arguments import StrPath
-from foxden.parent.policies import Policy
-from foxden.parent.program_request import RunArguments, request_of
-from foxden.parent.programs import Done, run_program
 from foxden.parent.runtime import Runtime
-from foxden.protocols.network import LoadSink
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from foxden.parent.answers import Page, Reply
     from foxden.parent.calls import CallFuture, Sizes
     from foxden.parent.functions import Functions
+    from foxden.parent.grant_arguments import StrPath
+    from foxden.parent.policies import Policy
+    from foxden.parent.program_request import RunArguments
+    from foxden.parent.programs import Done
     from foxden.parent.support import SupportReport
     from foxden.parent.utility import Settings
     from foxden.parent.workers import Pool
@@ -64,9 +65,9 @@ class _Door:
         report: a file to append violations to, one JSON text a line.
         Raises: FoxdenError, PreferenceError, PolicyError, SandboxUnavailable, LaunchFailed.
         """
-        folder = Path(profile) if profile is not None else None
-        if folder is not None and not folder.is_dir():
-            raise FoxdenError(f"expected a profile folder, got {str(folder)!r}", hint="make it first: mkdir -p")
+        folder = os.fspath(profile) if profile is not None else None
+        if folder is not None and not os.path.isdir(folder):
+            raise FoxdenError(f"expected a profile folder, got {folder!r}", hint="make it first: mkdir -p")
         layers = _layers(allow_partial)
         self._closing = threading.Lock()  # held for as long as the den takes to close
         self._gate = threading.Lock()  # nothing is handed to the loop behind the closing's back
@@ -201,7 +202,7 @@ def _closed_meanwhile() -> DenClosed:
 
 
 async def _make(
-    profile: Path | None,
+    profile: str | None,
     prefs: Mapping[str, object],
     lock_parent: bool,
     layers: tuple[Layer, ...],
@@ -272,6 +273,9 @@ class Den(_Door):
         (a file, a Policy, or a Grants).  Its output is kept, not shown.
         Raises: PolicyError, SandboxUnavailable, LoadError (it cannot be executed), LaunchFailed.
         """
+        from foxden.parent.program_request import request_of
+        from foxden.parent.programs import run_program
+
         return run_program(self._runtime.programs, request_of(arguments, options), self._run)
 
     def call(
@@ -353,6 +357,9 @@ class AsyncDen(_Door):
 
     async def run(self, arguments: Sequence[str], **options: Unpack[RunArguments]) -> Done:
         """See Den.run.  Cancelling ends the program."""
+        from foxden.parent.program_request import request_of
+        from foxden.parent.programs import run_program
+
         request = request_of(arguments, options)
         cancelled = threading.Event()
         work = asyncio.to_thread(run_program, self._runtime.programs, request, self._run, cancelled)

@@ -18,18 +18,17 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from foxden.model.network_errors import BY_CODE
-from foxden.model.origins import Url
 from foxden.model.process_types import BY_NAME, RemoteType
 from foxden.model.records import Act, Violation, ViolationKind
 from foxden.parent.plans import Plans
 from foxden.parent.violations import Violations
 from foxden.protocols.broker import PBroker
-from foxden.protocols.network import NetOutcome
 from foxden.sandbox.policy import ResolvedPolicy
 
 if TYPE_CHECKING:
+    from foxden.model.origins import Url
     from foxden.parent.hosts import ChildHost, End
+    from foxden.protocols.network import NetOutcome
     from foxden.sandbox.explain import Explainer
 
 # Outcomes of the network that are a refusal of ours, not a failure of theirs.
@@ -249,6 +248,7 @@ class Denials:
         """The socket process refused, or failed, an exchange; only refusals are records."""
         if outcome.code not in REFUSALS:
             return
+        from foxden.model.network_errors import BY_CODE
         from foxden.sandbox.explain_hints import Hints
         from foxden.sandbox.policy_files import read_policy
 

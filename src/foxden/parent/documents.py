@@ -25,6 +25,7 @@ from foxden.model.hops import Request
 from foxden.model.origins import Url, file_path
 from foxden.model.page import PageContent
 from foxden.model.process_types import BY_NAME, RemoteType
+from foxden.model.sinks import LoadSink
 from foxden.parent.channel import HttpChannel, Response, network_error
 from foxden.parent.files import Unreadable, open_for_content
 from foxden.parent.hosts import ChildHost, ChildParent
@@ -33,7 +34,7 @@ from foxden.parent.plans import Plans
 from foxden.parent.prefs import Prefs
 from foxden.parent.processes import ProcessManager
 from foxden.protocols.content import ContentSettings, PContent, PDocument, PDocumentChannel
-from foxden.protocols.network import LoadSink, PHttpTransaction
+from foxden.protocols.network import PHttpTransaction
 from foxden.sandbox.paths import PathRules
 
 _PING_S = 1.0  # after a deadline that has passed already

@@ -17,7 +17,6 @@ import msgspec
 from foxden.errors import FoxdenError, PolicyError
 from foxden.sandbox.customise import Wishes, customise
 from foxden.sandbox.grants import Grants
-from foxden.sandbox.grants_text import parsed_calls
 from foxden.sandbox.paths import AbsPath, Access, FileRule, PathRules, longest
 from foxden.sandbox.policy import SETS, ResolvedPolicy
 from foxden.sandbox.policy_files import read_policy
@@ -205,6 +204,8 @@ def function_policy(
     with_files = msgspec.structs.replace(resolved, files=PathRules.of(kept), limits=limits)
     if not grants.policy.syscalls:
         return with_files
+    from foxden.sandbox.grants_text import parsed_calls
+
     wishes = Wishes(granted=parsed_calls(grants.policy))
     return customise(with_files, wishes, parse_sets(SETS, read_policy(SETS)))
 

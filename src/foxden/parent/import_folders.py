@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import all_suffixes
 
+from foxden.parent.temporaries import temporary_folders
 from foxden.sandbox.sensitive import ALWAYS_KEPT_BACK, is_kept_back, secret_reason
 
 # Folders of the system, which a script or a shell may happen to be in.  What lies in them may be somebody's code.
@@ -119,19 +120,11 @@ def is_too_wide(folder: str) -> bool:
     except OSError:
         return True
     is_everybodys = stat.S_ISDIR(status.st_mode) and status.st_mode & _SHARED == _SHARED
-    if is_everybodys or real in map(os.path.realpath, _temporary_folders()):
+    if is_everybodys or real in map(os.path.realpath, temporary_folders()):
         return True
     own = os.path.realpath(os.path.expanduser("~"))
     homes = (own, *_homes(), *_homes_of(os.getuid()), *_homes_of(status.st_uid))
     return any(f"{home}/".startswith(f"{real}/") for home in homes)
-
-
-def _temporary_folders() -> Iterator[str]:
-    """Wherever the module tempfile may put files.  To load it, and to let it try where it can, takes some milliseconds
-    before a den's first call."""
-    known = getattr(sys.modules.get("tempfile"), "tempdir", None)
-    candidates = (known, *map(os.environ.get, ("TMPDIR", "TEMP", "TMP")), "/tmp", "/var/tmp", "/usr/tmp")  # noqa: S108
-    yield from (os.fsdecode(folder) for folder in candidates if folder)
 
 
 @functools.cache

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
-from pathlib import Path
 
 from foxden.model.process_types import KEEP_CALLERS_IDS, Family
 from foxden.parent.hosts import ChildHost
@@ -62,11 +61,16 @@ def _ids_to_give() -> tuple[int, int, str]:
         found = subordinate.find()
         return subordinate.FIRST_INSIDE, found.range.length if found.range else 0, found.reason
     try:
-        maps = [Path(f"/proc/self/{name}").read_text(encoding="ascii") for name in ("uid_map", "gid_map")]
+        maps = [_read(f"/proc/self/{name}") for name in ("uid_map", "gid_map")]
     except OSError as error:
         return 0, 0, f"which ids there are is not to be had: {error}"
     first, count = subordinate.of_root(*maps)
     return first, count, "" if count else "root has no range of ids in this namespace"
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="ascii") as file:
+        return file.read()
 
 
 def _hidden_from_others(binds: Sequence[Bind]) -> str:

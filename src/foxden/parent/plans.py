@@ -11,7 +11,6 @@ import functools
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import msgspec
 
@@ -31,6 +30,7 @@ from foxden.sandbox.policy_files import read_policy
 from foxden.sandbox.policy_text import parse_sets
 from foxden.sandbox.program import ProgramPlan
 from foxden.sandbox.program_base import load_base
+from foxden.sandbox.read_policies import READ, load_read
 from foxden.sandbox.syscalls import Action
 
 _LIBRARY_FOLDERS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
@@ -45,7 +45,7 @@ _Split = tuple[tuple[FileRule, ...], tuple[FileRule, ...]]  # rules that all chi
 class Plans:
     """All plans of one den, made when first asked for."""
 
-    def __init__(self, prefs: Prefs, profile: Path | None) -> None:
+    def __init__(self, prefs: Prefs, profile: str | None) -> None:
         self._prefs = prefs
         self._variables = _variables(prefs, profile)
         self._frozen = tuple((k, v if isinstance(v, str) else tuple(v)) for k, v in self._variables.items())
@@ -131,7 +131,7 @@ class Plans:
 @functools.cache
 def _committed(name: str, also: tuple[str, ...] = ()) -> Policy:
     """A policy of this installation: read once, for all dens."""
-    return load(name, read_policy, also=also)
+    return load_read(name) if name in READ and not also else load(name, read_policy, also=also)
 
 
 @functools.lru_cache(maxsize=32)
@@ -189,19 +189,19 @@ def _for_this_build(row: ProcessType) -> tuple[str, ...]:
     return ("descriptor-stats",) if row.name == "utility" and not native.preload() else ()
 
 
-def _variables(prefs: Prefs, profile: Path | None) -> Mapping[str, str | Sequence[str]]:
+def _variables(prefs: Prefs, profile: str | None) -> Mapping[str, str | Sequence[str]]:
     """What the {…} in policies stand for on this machine; a rule whose variable is missing is left out."""
     certificates = prefs.authorities()
     found: dict[str, str | Sequence[str]] = {
-        "install": str(Path(__file__).resolve().parent.parent),
+        "install": os.path.dirname(os.path.dirname(os.path.realpath(__file__))),
         "tmp": _TEMPORARY,
-        "stdlib": str(Path(os.__file__).resolve().parent),
+        "stdlib": os.path.dirname(os.path.realpath(os.__file__)),
         "packages": [os.path.realpath(folder) for folder in library_path()],
         "system_libraries": [folder for folder in _LIBRARY_FOLDERS if os.path.isdir(folder)],
         **prefs.user_folders(),
     }
     if profile is not None:
-        found["profile"] = str(profile.resolve())
+        found["profile"] = os.path.realpath(profile)
     if certificates:
         found["certificates"] = certificates
     return found

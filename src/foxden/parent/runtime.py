@@ -7,70 +7,39 @@ Source: architecture.md "Where the parent lives".
 
 from __future__ import annotations
 
-import asyncio
-import os
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from foxden.errors import FoxdenError, LoadError, NetworkError
 from foxden.ipc.fields import Listener, StackPipe
 from foxden.ipc.schema import Side
 from foxden.launch import early
 from foxden.launch.launcher import Launcher
 from foxden.model.enforcement import Layer
-from foxden.model.hops import Request
-from foxden.model.origins import Url, parse_url, url_of_path
-from foxden.model.process_types import BY_NAME, Family, ProcessType, RemoteType, family_of
+from foxden.model.process_types import BY_NAME, Family, ProcessType, RemoteType
 from foxden.model.records import ProcessRecord
+from foxden.model.sinks import LoadSink
 from foxden.observe import violation_line
 from foxden.parent.broker import AskRecord, BrokerParent, Brokers
-from foxden.parent.channel import HttpChannel, Response, network_error
 from foxden.parent.denials import Denials
-from foxden.parent.documents import Documents, Shown
 from foxden.parent.hosts import ChildHost, ChildParent
-from foxden.parent.network import OWN_CHILD_ID, Network, SocketProcessParent
 from foxden.parent.plans import Plans, parent_plan, server_plan
 from foxden.parent.prefs import Prefs
 from foxden.parent.processes import ProcessManager
-from foxden.parent.programs import ProgramParent, Programs
 from foxden.parent.report_file import ReportFile
 from foxden.parent.roster import Roster
 from foxden.parent.violations import Violations
 from foxden.protocols.broker import PBroker
-from foxden.protocols.network import LoadSink, PHttpTransaction
 from foxden.protocols.process import PChildProcess
 from foxden.sandbox import parent_lock
 
 if TYPE_CHECKING:
     from foxden.parent.answers import Reply
-
-T = TypeVar("T")
-USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) foxden/0.1"
-_GRACE_S = 2.0  # beyond a deadline, for the process that should have said so itself
-
-
-def _checked_text(text: object) -> str:
-    """A caller's URL or path.  Raises FoxdenError, LoadError."""
-    if not isinstance(text, str) or not text:
-        got = f"{type(text).__name__}" if text else "nothing"
-        raise FoxdenError(f"expected a URL or a path as text, got {got}", hint="foxden open https://example.org/")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise LoadError(
-            f"expected a URL or a path, got {ascii(text)[:120]}: it is not UTF-8",
-            code="NS_ERROR_MALFORMED_URI",
-            hint="percent-encode a URL; give a file a name that is UTF-8",
-        ) from None
-    return text
-
-
-def _checked_seconds(timeout_s: float) -> float:
-    """A caller's time limit; beyond a day it makes no difference.  Raises FoxdenError."""
-    if not timeout_s > 0:  # this way round for nan
-        raise FoxdenError(f"timeout: expected more than 0 seconds, got {timeout_s}")
-    return min(timeout_s, 86_400.0)
+    from foxden.parent.channel import Response
+    from foxden.parent.documents import Documents, Shown
+    from foxden.parent.loads import Loads
+    from foxden.parent.network import Network
+    from foxden.parent.programs import Programs
 
 
 class IdleParent(ChildParent, protocol=PChildProcess, side=Side.PARENT):
@@ -83,7 +52,7 @@ class Runtime:
     def __init__(
         self,
         *,
-        profile: Path | None,
+        profile: str | None,
         prefs: Mapping[str, object],
         lock_parent: bool,
         accept_partial: Iterable[Layer],
@@ -109,7 +78,7 @@ class Runtime:
 
     def _make_parts(
         self,
-        profile: Path | None,
+        profile: str | None,
         accept_partial: Iterable[Layer],
         ask: Callable[[AskRecord], bool] | None,
         report: str | None,
@@ -124,12 +93,9 @@ class Runtime:
         self.brokers.on_act.append(self._told)
         self.brokers.on_detached.append(self._detached)
         self.processes.denials = self.denials
-        self.programs = Programs(self.processes, self.brokers, self.denials, self.prefs)
-        self.network = Network(self.processes, self.prefs)
-        self._channel = HttpChannel(
-            self.network, self.prefs, lambda outcome, url: self.denials.network(self.network.host, outcome, url)
-        )
-        self.documents = Documents(self.processes, self.network, self._channel, self.plans, self.prefs)
+        self._making = threading.Lock()
+        self._programs: Programs | None = None
+        self._loads: Loads | None = None
         self._roster = Roster(self.processes)
         if self.prefs.logs_violations():
             self.violations.listen(violation_line.say)
@@ -150,14 +116,24 @@ class Runtime:
         if with_broker:
             self.brokers.start()
 
-    # ---- loads
+    # ---- loads, and programs: not every den has any
 
-    def url_of(self, text: str) -> Url:
-        """What the caller means: a URL, or the path of a file that exists."""
-        text = _checked_text(text)
-        if text.startswith(("/", "./", "../")) or ("://" not in text and os.path.exists(text)):
-            return url_of_path(os.path.abspath(text))
-        return parse_url(text)
+    @property
+    def loads(self) -> Loads:
+        """Asked for on the loop alone."""
+        if self._loads is None:
+            from foxden.parent.loads import Loads
+
+            self._loads = Loads(self.processes, self.launcher, self.plans, self.prefs, self.denials)
+        return self._loads
+
+    @property
+    def documents(self) -> Documents:
+        return self.loads.documents
+
+    @property
+    def network(self) -> Network:
+        return self.loads.network
 
     async def open(
         self,
@@ -167,13 +143,8 @@ class Runtime:
         sink: LoadSink = LoadSink.DOCUMENT,
         headers: Mapping[str, str] | None = None,
     ) -> Shown:
-        """Load and show one document.  Raises: see Documents.open."""
-        url, timeout_s = self.url_of(text), _checked_seconds(timeout_s)
-        if url.is_network:
-            self.launcher.prepare(family_of(BY_NAME["content"], RemoteType.WEB))
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        sent = self._headers({"Accept-Encoding": "gzip, deflate", **(headers or {})})
-        return await self._within(self.documents.open(url, sink, sent, deadline), timeout_s, url)
+        """See Loads.open."""
+        return await self.loads.open(text, timeout_s=timeout_s, sink=sink, headers=headers)
 
     async def fetch(
         self,
@@ -187,76 +158,21 @@ class Runtime:
         sink: Callable[[bytes | memoryview], object] | None = None,
         on_head: Callable[[Response], object] | None = None,
     ) -> Reply:
-        """One exchange (redirects followed if asked); the body to `sink`, or returned.  `on_head` comes before it.
-
-        Raises: NetworkError, LoadError, and what starting the socket process raises.
-        """
-        url, timeout_s = parse_url(_checked_text(text)), _checked_seconds(timeout_s)
-        if not isinstance(body, bytes):
-            raise FoxdenError(f"data: expected bytes, got {type(body).__name__}", hint="text has .encode()")
-        if not url.is_network:
-            raise NetworkError(
-                f"{url.href}: expected http or https to fetch", code="NS_ERROR_UNKNOWN_PROTOCOL", url=url.href,
-                hint="`foxden open` reads files",
-            )  # fmt: skip
-        request = Request(method, url, self._headers(headers or {}), body)
-        return await self._within(self._fetch(request, follow, timeout_s, sink, on_head), timeout_s, url)
-
-    async def _fetch(
-        self,
-        request: Request,
-        follow: bool,
-        timeout_s: float,
-        sink: Callable[[bytes | memoryview], object] | None,
-        on_head: Callable[[Response], object] | None,
-    ) -> Reply:
-        from foxden.parent.answers import Reply
-
-        response = await self._channel.open(request, timeout_s=timeout_s, follow=follow)
-        parts: list[bytes] = []
-        take = sink or (lambda view: parts.append(bytes(view)))
-        try:
-            head = response.head
-            if on_head is not None:
-                on_head(response)
-            if head.inline:
-                take(head.inline)
-            if head.finished is None:
-                done = self.network.expect_body(response.channel_id, take)
-                response.transaction.send(PHttpTransaction.StartDelivery(child_id=OWN_CHILD_ID))
-                await done
-            stop = await response.transaction.stop
-            if stop is None or not stop.outcome.ok:
-                raise network_error(response.transaction.outcome, response.url)
-        finally:
-            self.network.forget_body(response.channel_id)
-            response.transaction.end()
-        return Reply(
-            url=response.url.href, status=head.status, http_version=head.http_version, headers=head.headers,
-            body=b"".join(parts), received_bytes=stop.received_bytes, redirects=response.redirects,
-            remote=head.remote,
+        """See Loads.fetch."""
+        return await self.loads.fetch(
+            text, method=method, headers=headers, body=body, follow=follow, timeout_s=timeout_s, sink=sink,
+            on_head=on_head,
         )  # fmt: skip
 
-    def _headers(self, given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-        agent = self.prefs.get_str("general.useragent.override") or USER_AGENT
-        names = {name.lower() for name in given}
-        base = [("User-Agent", agent)] if "user-agent" not in names else []
-        base += [("Accept", "*/*")] if "accept" not in names else []
-        return (*base, *given.items())
+    @property
+    def programs(self) -> Programs:
+        """Asked for on the loop, and by callers on their own threads."""
+        with self._making:
+            if self._programs is None:
+                from foxden.parent.programs import Programs
 
-    async def _within(self, work: Coroutine[object, object, T], timeout_s: float, url: Url) -> T:
-        """Wait for work that keeps its own deadline; when even that fails, find and end who hangs."""
-        try:
-            async with asyncio.timeout(timeout_s + _GRACE_S):
-                return await work
-        except TimeoutError:
-            await self.network.end_if_hung()
-            raise NetworkError(
-                f"{url.href}: no answer within {timeout_s:g} s",
-                code="NS_ERROR_NET_TIMEOUT",
-                url=url.href,
-                hint="--timeout gives it longer",
-            ) from None
+                self._programs = Programs(self.processes, self.brokers, self.denials, self.prefs)
+            return self._programs
 
     # ---- processes
 
@@ -265,10 +181,14 @@ class Runtime:
         if row.name == "content":
             return self.documents.make_root()
         if row.name == "socket":
+            from foxden.parent.network import SocketProcessParent
+
             return SocketProcessParent()
         if row.name == "broker":
             return BrokerParent(self.brokers)
         if row.name == "plugin":
+            from foxden.parent.programs import ProgramParent
+
             return ProgramParent()
         if row.name == "utility":
             from foxden.parent.utility import UtilityParent
@@ -321,7 +241,8 @@ class Runtime:
 
     async def close(self) -> None:
         self._roster.close()
-        self.network.close()
+        if self._loads is not None:
+            self._loads.network.close()
         self.brokers.close()
         await self.processes.close()
         await self.launcher.close()

@@ -11,6 +11,8 @@ import contextlib
 import fcntl
 import os
 import stat
+import sys
+from collections.abc import Iterator
 
 
 class Temporaries:
@@ -28,9 +30,7 @@ class Temporaries:
         Raises OSError: FileNotFoundError where there is no place for temporary files at all.
         """
         if not self._den:
-            import tempfile
-
-            self._base = os.path.join(os.path.realpath(tempfile.gettempdir()), f"foxden-{os.getuid()}")
+            self._base = os.path.join(os.path.realpath(_temporary_folder()), f"foxden-{os.getuid()}")
             self._den = os.path.join(self._base, f"{os.getpid()}-{os.urandom(8).hex()}")
         return self._named.setdefault(child_id, os.path.join(self._den, str(child_id)))
 
@@ -76,6 +76,22 @@ class Temporaries:
             self._lock = -1
             with contextlib.suppress(OSError):
                 os.rmdir(self._base)  # unless another den has its own there
+
+
+def temporary_folders() -> Iterator[str]:
+    """Wherever the module tempfile may put files, in its order.  To load it, and to let it try where it can write,
+    takes some milliseconds of a den's first call."""
+    known = getattr(sys.modules.get("tempfile"), "tempdir", None)
+    candidates = (known, *map(os.environ.get, ("TMPDIR", "TEMP", "TMP")), "/tmp", "/var/tmp", "/usr/tmp")  # noqa: S108
+    yield from (os.fsdecode(folder) for folder in candidates if folder)
+
+
+def _temporary_folder() -> str:
+    """The first where files can be made.  Raises FileNotFoundError."""
+    for folder in temporary_folders():
+        if os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    raise FileNotFoundError(2, "expected a folder for temporary files, found none that can be written: set TMPDIR")
 
 
 def _make_private(path: str) -> None:

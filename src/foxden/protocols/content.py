@@ -24,7 +24,7 @@ from foxden.ipc.fields import (
     UrlText,
 )
 from foxden.ipc.schema import Both, Protocol, ToChild, ToParent
-from foxden.protocols.network import LoadSink
+from foxden.model.sinks import LoadSink
 from foxden.protocols.process import PChildProcess
 
 DocumentId = Annotated[int, Meta(ge=1, le=(1 << 53) - 1)]

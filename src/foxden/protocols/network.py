@@ -6,7 +6,6 @@ is no message "open any connection".
 Source: Gecko's PSocketProcess, PHttpTransaction, PBackgroundDataBridge; facts of the seed document.
 """
 
-import enum
 from typing import Annotated
 
 import msgspec
@@ -192,10 +191,3 @@ class PBackgroundData(Protocol, number=7, manager=PSocketProcessBridge, ends=("s
 
     class Delete(ToParent):
         """The reader is done, or wants no more."""
-
-
-class LoadSink(enum.Enum):
-    """What a content process makes of a body."""
-
-    DOCUMENT = "document"
-    MEASURE = "measure"  # count and hash the bytes and keep none: integrity checks and benchmarks

@@ -41,7 +41,7 @@ def test_no_other_module_reads_the_environment() -> None:
         "front/run_settings": 1,  # is any name of the table set at all?  Then parent/prefs reads them
         "children/utility/process": 1,  # puts what the caller gives a function there, after the lock
         "parent/function_view": 3,  # the caller's own variables that env=, a list or a mapping, or a policy names
-        "parent/import_folders": 1,  # where temporary files go, by names that are Python's own
+        "parent/temporaries": 1,  # where temporary files go, by names that are Python's own
         "front/run_report": 1,  # MOZ_SANDBOX_LOGGING, for a run that has no Prefs
         "launch/interpreter": 1,  # takes LD_PRELOAD out again, which the parent had put there
         "front/running": 2,  # what `run` hands on to a program, as --env says; the tests' limit of Landlock

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from foxden.errors import PolicyError
+from foxden.sandbox import read_policies
 from foxden.sandbox.build import build_plan
 from foxden.sandbox.constants import ARCHES
 from foxden.sandbox.policy import load, resolve
 from foxden.sandbox.policy_files import read_policy
 from foxden.sandbox.program_base import LOCKS, POLICIES, compile_base, encode_base, load_base, path_of
+from foxden.sandbox.read_policies import READ, compile_read, load_read
 
 COMPILED = [(name, arch) for name in (*POLICIES, *LOCKS) for arch in ARCHES]
 COMPILER = ("tomllib", "foxden.sandbox.policy", "foxden.sandbox.filter", "foxden.sandbox.build", "foxden.sandbox.bpf")
@@ -36,6 +38,12 @@ def test_compiled_policy_is_its_text(name: str, arch: str) -> None:
 @pytest.mark.parametrize(("name", "arch"), COMPILED)
 def test_compiled_policy_is_read_as_it_was_written(name: str, arch: str) -> None:
     assert load_base(name, arch) == compile_base(name, arch)
+
+
+@pytest.mark.parametrize("name", READ)
+def test_read_policy_is_its_text(name: str) -> None:
+    assert Path(read_policies.path_of(name)).read_bytes() == compile_read(name), "run `make policies`"
+    assert load_read(name) == load(name, read_policy)
 
 
 @pytest.mark.parametrize("arch", ARCHES)

@@ -23,8 +23,9 @@ from foxden.ipc.memory import RingReader, make_payload
 from foxden.ipc.pipe import bind_endpoint
 from foxden.ipc.schema import Side
 from foxden.launch.child_main import ChildActor, ChildContext
+from foxden.model.sinks import LoadSink
 from foxden.protocols.content import ContentSettings, PContent, PDocument, PDocumentChannel
-from foxden.protocols.network import LoadSink, NetOutcome, PBackgroundData, PSocketProcessBridge
+from foxden.protocols.network import NetOutcome, PBackgroundData, PSocketProcessBridge
 from foxden.protocols.process import PChildProcess
 
 _encode_page = msgspec.msgpack.Encoder().encode
