@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.support import boxed
+from tests.support import den as dens
 
 import foxden
 from foxden import AsyncDen, Den, SandboxExecutor
@@ -184,6 +185,21 @@ def test_an_interrupt_of_the_waiting_loses_nothing(den: Den) -> None:
             future.result()
         timer.join()
         assert future.result(WAIT_S) == "here"
+
+
+def test_what_a_worker_answered_before_it_ended_is_read_first(den: Den) -> None:
+    """Whoever reads it may be late: the end of the process is told by somebody else."""
+    with SandboxExecutor(1, den=den) as pool:
+        list(pool.map(exit_if, [1, 2], chunksize=2))  # quick at it: chunks follow each other
+        (worker,) = pool._functions.pool._schedule.workers
+        with worker.turn:
+            futures = pool._functions.submit_chunks(exit_if, [[[1, 2]], [["exit", 1]], [[3, 4]]])
+            dens.wait_until(lambda: dens.has_ended(worker.host.pid), "the worker to end")
+            time.sleep(0.2)  # the den has heard of it
+            assert not any(future.done() for future in futures)
+        with pytest.raises(foxden.ChildCrashed):
+            futures[1].result(WAIT_S)
+        assert [futures[0].result(WAIT_S), futures[2].result(WAIT_S)] == [[1, 2], [3, 4]]
 
 
 @pytest.mark.parametrize("how", ["executor", "den"])

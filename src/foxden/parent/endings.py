@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from foxden.parent.arguments import Packed
 from foxden.parent.calls import Call, CallFuture
@@ -18,6 +19,9 @@ from foxden.parent.utility import Worker
 _LAST_WORDS_S = 0.3  # for a worker that closed its pipe, to end by itself
 
 _END_WITHIN_S = 5.0
+_AGAIN_S = 0.001
+
+Outcome = tuple[CallFuture, Any, BaseException | None]  # what came of a call: its future, its value or its error
 
 SENT = Packed(b"", (), 0)  # in the place of what was sent: the arguments need not live as long as the future
 
@@ -45,6 +49,28 @@ def cancel_all(calls: Iterable[Call]) -> None:
     for call in calls:
         call.future.cancel()
         call.future.set_running_or_notify_cancel()
+
+
+def rest_of(
+    worker: Worker,
+    receive: Callable[[Worker], Outcome | None],
+    hears: Callable[[Worker], bool],
+    again: Callable[[Worker], None],
+) -> list[Outcome] | None:
+    """On the den's loop: what one that has ended had answered, which nobody has read yet.
+
+    None: somebody else is reading it, and is about to come to the end; `again` is called in a moment."""
+    worker.hang_up()  # whatever it left running says no more
+    if not worker.turn.acquire(blocking=False):
+        asyncio.get_running_loop().call_later(_AGAIN_S, again, worker)
+        return None
+    answers = []
+    try:
+        while hears(worker):  # until the end, which comes after them
+            answers.append(receive(worker))
+    finally:
+        worker.turn.release()
+    return [answer for answer in answers if answer is not None]
 
 
 def end_soon(worker: Worker) -> None:

@@ -25,7 +25,7 @@ from foxden.ipc.pipe import NOW
 from foxden.parent.arguments import Packed
 from foxden.parent.calls import Call, CallFuture, Sizes
 from foxden.parent.deadlines import FOREVER, Deadlines
-from foxden.parent.endings import SENT, cancel_all, end_all, end_soon, fail_all, settle
+from foxden.parent.endings import SENT, Outcome, cancel_all, end_all, end_soon, fail_all, rest_of, settle
 from foxden.parent.hearing import LONGEST_SLEEP_S, Hearing
 from foxden.parent.refused import Refused
 from foxden.parent.schedule import Schedule
@@ -34,8 +34,6 @@ from foxden.workers_broken import WorkersBroken
 
 _GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF)  # what a send to one that has ended may say
 _UNHEARD_S = 0.005  # that an answer may lie when others wait for the worker, and whoever should read it does not
-
-Outcome = tuple[CallFuture, Any, BaseException | None]  # what came of a call: its future, its value or its error
 
 # Calls something on the den's loop; False: the den is closed.
 Soon = Callable[[Callable[[], object]], bool]
@@ -182,18 +180,20 @@ class Pool:
 
     def _ended(self, worker: Worker) -> None:
         """On the den's loop: the kernel has said how it ended."""
-        self._look_at(worker)  # it may have answered before
+        worker.dead = True
+        answers = rest_of(worker, self._receive, self._hearing.hears, self._ended)
+        if answers is None:
+            return
         with self._lock:
-            worker.dead = True
             self._schedule.workers.discard(worker)
             call = self._schedule.gone(worker)
             if call is not None:
                 self._deadlines.end(call)
+                answers.append((call.future, None, worker.host.crash(f"running {call.name}")))
             if self._schedule.queue or self._sizes.spare:
                 self._start_if_needed()
-        if call is not None:
-            settle(call.future, None, worker.host.crash(f"running {call.name}"))
-        worker.hang_up()
+        for answer in answers:
+            settle(*answer)
         self._hearing.ring()
 
     def _end(self, worker: Worker, reason: str) -> None:
