@@ -190,7 +190,8 @@ def test_an_interrupt_of_the_waiting_loses_nothing(den: Den) -> None:
 def test_what_a_worker_answered_before_it_ended_is_read_first(den: Den) -> None:
     """Whoever reads it may be late: the end of the process is told by somebody else."""
     with SandboxExecutor(1, den=den) as pool:
-        list(pool.map(exit_if, [1, 2], chunksize=2))  # quick at it: chunks follow each other
+        for _ in range(2):  # it is quick at it, when it has loaded this module: chunks follow each other
+            list(pool.map(exit_if, [1, 2], chunksize=2))
         (worker,) = pool._functions.pool._schedule.workers
         with worker.turn:
             futures = pool._functions.submit_chunks(exit_if, [[[1, 2]], [["exit", 1]], [[3, 4]]])
