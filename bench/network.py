@@ -12,7 +12,7 @@ from tests.support.servers import Nginx
 from bench.figures import Figure, median
 from bench.parts import authority, make_runtime
 from bench.peer_client import Client
-from foxden.protocols.network import LoadSink
+from foxden.model.sinks import LoadSink
 
 _SMALL, _LARGE = 1024, 256 << 20
 _REQUESTS = 2000
