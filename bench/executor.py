@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import concurrent.futures
 import multiprocessing
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -67,6 +70,27 @@ def _spawned() -> Pool:
     return concurrent.futures.ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
 
 
+def _first(whose: str) -> tuple[float, float]:
+    """Milliseconds of a program of its own: from making its first executor to a result, and from its first line."""
+    program = os.path.join(os.path.dirname(__file__), "first_result.py")
+    ran = subprocess.run([sys.executable, program, whose], capture_output=True, text=True, check=True, timeout=60)
+    made, began = map(float, ran.stdout.split())
+    return made, began
+
+
+def _firsts() -> list[Figure]:
+    pairs = [(_first("ours"), _first("theirs")) for _ in range(_COLD_ROUNDS + 1)][1:]
+    ours, theirs = ([median([pair[which][part] for pair in pairs]) for part in (0, 1)] for which in (0, 1))
+    ratios = [median([pair[0][part] / pair[1][part] for pair in pairs]) for part in (0, 1)]
+    peer = "ProcessPoolExecutor, spawn"
+    return [
+        Figure("first result of a program's first executor / peer", ratios[0], "x", 1,
+               against=f"{peer}: {theirs[0]:.0f} ms, ours {ours[0]:.0f} ms"),
+        Figure("the same, with the imports of it / peer", ratios[1], "x",
+               against=f"{peer}: {theirs[1]:.0f} ms, ours {ours[1]:.0f} ms"),
+    ]  # fmt: skip
+
+
 def measure() -> list[Figure]:
     with SandboxExecutor(1) as ours, concurrent.futures.ProcessPoolExecutor(1) as theirs:
         ours.submit(pow, 2, 3).result()
@@ -90,4 +114,5 @@ def measure() -> list[Figure]:
                against=f"{peer}: {their_array * 1e3:.0f} ms, ours {array * 1e3:.1f} ms"),
         Figure("first result of a cold executor / peer", cold_ratio, "x", 1,
                against=f"{peer}, spawn: {their_cold * 1e3:.0f} ms, ours {cold * 1e3:.0f} ms"),
+        *_firsts(),
     ]  # fmt: skip
