@@ -10,8 +10,13 @@ from __future__ import annotations
 import os
 import sys
 from functools import lru_cache
+from importlib.machinery import PathFinder
+from typing import TYPE_CHECKING
 
 from foxden.launch import loading, ordered
+
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
 
 # Where a fresh process finds its pipe to the parent; 0-2 are /dev/null, log, log.
 IPC_FD = 3
@@ -69,11 +74,9 @@ def library_path() -> tuple[str, ...]:
 
 @lru_cache(maxsize=1)  # a den asks twice, before its first process is started
 def _libraries_on(path: tuple[str, ...]) -> tuple[str, ...]:
-    from importlib.util import find_spec
-
     found = []
     for name in ("foxden", "msgspec", "pycurl", "selectolax", "cloudpickle"):
-        spec = find_spec(name)
+        spec = _spec_of(name)
         if spec is None or spec.origin is None:
             continue  # the child that needs it says so
         is_package = spec.submodule_search_locations is not None
@@ -81,6 +84,17 @@ def _libraries_on(path: tuple[str, ...]) -> tuple[str, ...]:
         if folder not in found:
             found.append(folder)
     return tuple(found)
+
+
+def _spec_of(name: str) -> ModuleSpec | None:
+    """Where a module is from, or would be.  A den's first process waits for this, and most are found without more."""
+    loaded: ModuleSpec | None = getattr(sys.modules.get(name), "__spec__", None)
+    found = loaded or PathFinder.find_spec(name)
+    if found is None:
+        from importlib.util import find_spec
+
+        return find_spec(name)
+    return found
 
 
 def execute(words: BootWords, endpoint: int, log: int) -> None:
