@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -20,7 +19,8 @@ _CALLS = 400
 _ROUNDS, _LARGE_ROUNDS = 41, 9  # a machine is a second quick and the next slow: many short ones, one after the other
 _MANY, _CHUNK = 10_000, 100
 _LARGE = 64 << 20  # bytes
-_COLD_ROUNDS = 15
+_COLD_ROUNDS = 21
+_SPAWN = "ProcessPoolExecutor, spawn"
 
 Pool = concurrent.futures.Executor
 
@@ -47,16 +47,6 @@ def _large(value: Any) -> Callable[[Pool], float]:
     return measure
 
 
-def _cold(make: Callable[[], Pool]) -> float:
-    start = time.perf_counter()
-    pool = make()
-    try:
-        assert pool.submit(pow, 2, 3).result() == 8
-        return time.perf_counter() - start
-    finally:
-        pool.shutdown()
-
-
 def _in_turns(
     act: Callable[[Pool], float], ours: Pool, theirs: Pool, rounds: int = _LARGE_ROUNDS
 ) -> tuple[float, float, float]:
@@ -66,29 +56,29 @@ def _in_turns(
     return median(one), median(other), median([first / second for first, second in pairs])
 
 
-def _spawned() -> Pool:
-    return concurrent.futures.ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
-
-
-def _first(whose: str) -> tuple[float, float]:
-    """Milliseconds of a program of its own: from making its first executor to a result, and from its first line."""
+def _first(*words: str) -> list[tuple[float, float]]:
+    """What bench/first_result prints: milliseconds, in pairs."""
     program = os.path.join(os.path.dirname(__file__), "first_result.py")
-    ran = subprocess.run([sys.executable, program, whose], capture_output=True, text=True, check=True, timeout=60)
-    made, began = map(float, ran.stdout.split())
-    return made, began
+    ran = subprocess.run([sys.executable, program, *words], capture_output=True, text=True, check=True, timeout=120)
+    return [(float(one), float(other)) for one, other in map(str.split, ran.stdout.splitlines())]
+
+
+def _against(pairs: list[tuple[float, float]]) -> tuple[float, str]:
+    """Medians: of ours to theirs in the same round, and of each."""
+    ours, theirs = median([pair[0] for pair in pairs]), median([pair[1] for pair in pairs])
+    return median([one / other for one, other in pairs]), f"{_SPAWN}: {theirs:.0f} ms, ours {ours:.0f} ms"
 
 
 def _firsts() -> list[Figure]:
-    pairs = [(_first("ours"), _first("theirs")) for _ in range(_COLD_ROUNDS + 1)][1:]
-    ours, theirs = ([median([pair[which][part] for pair in pairs]) for part in (0, 1)] for which in (0, 1))
-    ratios = [median([pair[0][part] / pair[1][part] for pair in pairs]) for part in (0, 1)]
-    peer = "ProcessPoolExecutor, spawn"
+    turns, told = _against(_first("turns", str(_COLD_ROUNDS + 1))[1:])
+    programs = [(*_first("ours"), *_first("theirs")) for _ in range(_COLD_ROUNDS + 1)][1:]
+    made, told_made = _against([(ours[0], theirs[0]) for ours, theirs in programs])
+    whole, told_whole = _against([(ours[1], theirs[1]) for ours, theirs in programs])
     return [
-        Figure("first result of a program's first executor / peer", ratios[0], "x", 1,
-               against=f"{peer}: {theirs[0]:.0f} ms, ours {ours[0]:.0f} ms"),
-        Figure("the same, with the imports of it / peer", ratios[1], "x",
-               against=f"{peer}: {theirs[1]:.0f} ms, ours {ours[1]:.0f} ms"),
-    ]  # fmt: skip
+        Figure("first result of a cold executor / peer", turns, "x", 1, against=told),
+        Figure("first result of a program's first executor / peer", made, "x", 1, against=told_made),
+        Figure("the same, with the imports of it / peer", whole, "x", against=told_whole),
+    ]
 
 
 def measure() -> list[Figure]:
@@ -99,9 +89,6 @@ def measure() -> list[Figure]:
         many, their_many, many_ratio = _in_turns(_many, ours, theirs, _ROUNDS)
         data, their_data, data_ratio = _in_turns(_large(bytes(_LARGE)), ours, theirs)
         array, their_array, array_ratio = _in_turns(_large(np.zeros(_LARGE // 8)), ours, theirs)
-    colds = [(_cold(lambda: SandboxExecutor(1)), _cold(_spawned)) for _ in range(_COLD_ROUNDS + 1)][1:]
-    cold, their_cold = median([pair[0] for pair in colds]), median([pair[1] for pair in colds])
-    cold_ratio = median([one / other for one, other in colds])
     peer = "ProcessPoolExecutor"
     return [
         Figure("function call, round trip", trip * 1e6, "µs", 60, against=f"{peer}: {their_trip * 1e6:.0f} µs"),
@@ -112,7 +99,5 @@ def measure() -> list[Figure]:
                against=f"{peer}: {their_data * 1e3:.0f} ms, ours {data * 1e3:.1f} ms"),
         Figure("64 MiB array as an argument, rate / peer", 1 / array_ratio, "x", 10, at_least=True,
                against=f"{peer}: {their_array * 1e3:.0f} ms, ours {array * 1e3:.1f} ms"),
-        Figure("first result of a cold executor / peer", cold_ratio, "x", 1,
-               against=f"{peer}, spawn: {their_cold * 1e3:.0f} ms, ours {cold * 1e3:.0f} ms"),
         *_firsts(),
     ]  # fmt: skip
