@@ -190,9 +190,14 @@ def test_an_interrupt_of_the_waiting_loses_nothing(den: Den) -> None:
 def test_what_a_worker_answered_before_it_ended_is_read_first(den: Den) -> None:
     """Whoever reads it may be late: the end of the process is told by somebody else."""
     with SandboxExecutor(1, den=den) as pool:
-        for _ in range(2):  # it is quick at it, when it has loaded this module: chunks follow each other
-            list(pool.map(exit_if, [1, 2], chunksize=2))
+        assert list(pool.map(exit_if, [1, 2], chunksize=2)) == [1, 2]
         (worker,) = pool._functions.pool._schedule.workers
+
+        def is_quick() -> bool:
+            list(pool.map(exit_if, [1, 2], chunksize=2))
+            return bool(worker.quick_at)
+
+        dens.wait_until(is_quick, "a worker that may have a chunk behind the one that it is at")
         with worker.turn:
             futures = pool._functions.submit_chunks(exit_if, [[[1, 2]], [["exit", 1]], [[3, 4]]])
             dens.wait_until(lambda: dens.has_ended(worker.host.pid), "the worker to end")
