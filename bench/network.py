@@ -43,7 +43,7 @@ async def _small(server: Nginx) -> list[Figure]:
                 direct += [await client.get(f"{server.http}/small") for _ in range(100)]
                 for _ in range(100):
                     start = time.perf_counter()
-                    reply = await runtime.fetch(f"{server.http}/small", timeout_s=30)
+                    reply = await runtime.loads.fetch(f"{server.http}/small", timeout_s=30)
                     mediated.append(time.perf_counter() - start)
                     assert len(reply.body) == _SMALL
             overheads.append((median(mediated) - median(direct)) * 1e6)
@@ -63,7 +63,7 @@ async def _large(server: Nginx, pki: Pki) -> list[Figure]:
         for place in range(_ROUNDS + 1):
             direct = await client.get(f"{server.https}/large")
             start = time.perf_counter()
-            shown = await runtime.open(f"{server.https}/large", timeout_s=120, sink=LoadSink.MEASURE)
+            shown = await runtime.loads.open(f"{server.https}/large", timeout_s=120, sink=LoadSink.MEASURE)
             mediated = time.perf_counter() - start
             assert shown.received_bytes == _LARGE
             if place:  # the first round starts the processes

@@ -6,6 +6,7 @@ What is left of them is counted: nothing may be.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from typing import NamedTuple
@@ -40,7 +41,8 @@ def _held() -> Held:
 def _children() -> list[str]:
     found = []
     for thread in os.listdir("/proc/self/task"):
-        with open(f"/proc/self/task/{thread}/children", encoding="ascii") as file:
+        path = f"/proc/self/task/{thread}/children"
+        with contextlib.suppress(FileNotFoundError), open(path, encoding="ascii") as file:  # it may end meanwhile
             found += file.read().split()
     return found
 

@@ -62,9 +62,11 @@ class Exchange:
         self._queue: queue.Queue[bytes] = queue.Queue(_PIECES)
         self._stopped = threading.Event()
         self._head: Future[Head] = Future()
-        work = den._runtime.fetch(
-            ask.url, method=ask.method, headers=ask.headers, body=ask.data, follow=ask.follow,
-            timeout_s=ask.timeout_s, sink=self._take, on_head=self._take_head,
+        work = den._runtime.loading(
+            lambda loads: loads.fetch(
+                ask.url, method=ask.method, headers=ask.headers, body=ask.data, follow=ask.follow,
+                timeout_s=ask.timeout_s, sink=self._take, on_head=self._take_head,
+            )
         )  # fmt: skip
         self._done: Future[Reply] = den._submit(work)
         self._done.add_done_callback(self._ended)

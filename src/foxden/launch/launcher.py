@@ -135,7 +135,12 @@ class Launcher:
         if family is Family.NETWORK:
             return self._spawn_network()
         server = self._spawn(family.value, self._words.for_family(family.value), ForkServerParent())
-        return self._register(family, server, self._plan_of(family))
+        try:
+            plan = self._plan_of(family)  # it loads meanwhile
+        except BaseException:
+            server.end()
+            raise
+        return self._register(family, server, plan)
 
     def _spawn_network(self, *, eager: bool = True) -> Server:
         # Made by the parent itself: what comes from the starter can be locked before it forks; this one must be

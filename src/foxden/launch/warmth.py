@@ -21,8 +21,8 @@ class Warmth:
     """A child module's `prewarm` loads all that its children cannot be without; its `prewarm_late`, where it has one,
     what they may want.  A child that sees no libraries is forked with both, one that does may be forked between them.
 
-    It sees them through the broker; so where a listener may not be to be had (no filters, or somebody's filter on us
-    already), every child is forked with both.
+    It sees them through the broker, which sees them as its user does; so where a listener may not be to be had (no
+    filters, or somebody's filter on us already), every child is forked with both.
     """
 
     def __init__(self, modules: Iterable[str]) -> None:

@@ -1,7 +1,7 @@
 """The doors: Den, and AsyncDen, over one runtime on a loop of its own thread.
 
 Runs in: parent; the caller's thread on this side, the den's loop thread on the other.  Trusts: the caller.
-Flow: den.open(url) → loop thread → Runtime.open → Page.  What not every den needs is loaded when it is first used.
+Flow: den.open(url) → loop thread → Loads.open → Page.  What not every den needs is loaded when it is first used.
 Source: interface.md "Python".
 """
 
@@ -243,7 +243,8 @@ class Den(_Door):
         """
         from foxden.parent.answers import page_of
 
-        return page_of(url, self._run(self._runtime.open(url, timeout_s=timeout, sink=sink)))
+        work = self._runtime.loading(lambda loads: loads.open(url, timeout_s=timeout, sink=sink))
+        return page_of(url, self._run(work))
 
     def fetch(
         self,
@@ -260,8 +261,10 @@ class Den(_Door):
 
         Raises: NetworkError, LoadError, ChildCrashed, SandboxUnavailable.
         """
-        work = self._runtime.fetch(
-            url, method=method, headers=headers, body=data, follow=follow, timeout_s=timeout, sink=sink
+        work = self._runtime.loading(
+            lambda loads: loads.fetch(
+                url, method=method, headers=headers, body=data, follow=follow, timeout_s=timeout, sink=sink
+            )
         )
         return self._run(work)
 
@@ -336,7 +339,8 @@ class AsyncDen(_Door):
         """See Den.open."""
         from foxden.parent.answers import page_of
 
-        return page_of(url, await self._wait(self._runtime.open(url, timeout_s=timeout, sink=sink)))
+        work = self._runtime.loading(lambda loads: loads.open(url, timeout_s=timeout, sink=sink))
+        return page_of(url, await self._wait(work))
 
     async def fetch(
         self,
@@ -350,8 +354,10 @@ class AsyncDen(_Door):
         sink: Callable[[bytes | memoryview], object] | None = None,
     ) -> Reply:
         """See Den.fetch."""
-        work = self._runtime.fetch(
-            url, method=method, headers=headers, body=data, follow=follow, timeout_s=timeout, sink=sink
+        work = self._runtime.loading(
+            lambda loads: loads.fetch(
+                url, method=method, headers=headers, body=data, follow=follow, timeout_s=timeout, sink=sink
+            )
         )
         return await self._wait(work)
 

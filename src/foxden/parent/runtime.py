@@ -8,8 +8,8 @@ Source: architecture.md "Where the parent lives".
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from foxden.ipc.fields import Listener, StackPipe
 from foxden.ipc.schema import Side
@@ -18,7 +18,6 @@ from foxden.launch.launcher import Launcher
 from foxden.model.enforcement import Layer
 from foxden.model.process_types import BY_NAME, Family, ProcessType, RemoteType
 from foxden.model.records import ProcessRecord
-from foxden.model.sinks import LoadSink
 from foxden.observe import violation_line
 from foxden.parent.broker import AskRecord, BrokerParent, Brokers
 from foxden.parent.denials import Denials
@@ -34,12 +33,12 @@ from foxden.protocols.process import PChildProcess
 from foxden.sandbox import parent_lock
 
 if TYPE_CHECKING:
-    from foxden.parent.answers import Reply
-    from foxden.parent.channel import Response
-    from foxden.parent.documents import Documents, Shown
+    from foxden.parent.documents import Documents
     from foxden.parent.loads import Loads
     from foxden.parent.network import Network
     from foxden.parent.programs import Programs
+
+T = TypeVar("T")
 
 
 class IdleParent(ChildParent, protocol=PChildProcess, side=Side.PARENT):
@@ -135,34 +134,9 @@ class Runtime:
     def network(self) -> Network:
         return self.loads.network
 
-    async def open(
-        self,
-        text: str,
-        *,
-        timeout_s: float,
-        sink: LoadSink = LoadSink.DOCUMENT,
-        headers: Mapping[str, str] | None = None,
-    ) -> Shown:
-        """See Loads.open."""
-        return await self.loads.open(text, timeout_s=timeout_s, sink=sink, headers=headers)
-
-    async def fetch(
-        self,
-        text: str,
-        *,
-        method: str = "GET",
-        headers: Mapping[str, str] | None = None,
-        body: bytes = b"",
-        follow: bool = True,
-        timeout_s: float,
-        sink: Callable[[bytes | memoryview], object] | None = None,
-        on_head: Callable[[Response], object] | None = None,
-    ) -> Reply:
-        """See Loads.fetch."""
-        return await self.loads.fetch(
-            text, method=method, headers=headers, body=body, follow=follow, timeout_s=timeout_s, sink=sink,
-            on_head=on_head,
-        )  # fmt: skip
+    async def loading(self, work: Callable[[Loads], Coroutine[Any, Any, T]]) -> T:
+        """Have something loaded: on the loop, which alone may ask for `loads`."""
+        return await work(self.loads)
 
     @property
     def programs(self) -> Programs:
