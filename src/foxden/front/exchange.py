@@ -1,7 +1,7 @@
 """One exchange, with its body handed to this thread piece by piece: the den's loop never waits for a slow reader.
 
 Runs in: command.  Trusts: the parent's bounds on head and body.
-Flow: Runtime.fetch on the den's loop → bounded queue → pieces() on the caller's thread.
+Flow: Loads.fetch on the den's loop → bounded queue → pieces() on the caller's thread.
 Source: queue.Queue as flow control: a full queue holds the loop's sink, which holds the socket process.
 """
 
@@ -93,11 +93,11 @@ class Exchange:
             self._head.set_exception(done.exception() or RuntimeError("an exchange without a head"))
 
     def head(self) -> Head:
-        """Wait for the head.  Raises what Runtime.fetch raises."""
+        """Wait for the head.  Raises what Loads.fetch raises."""
         return self._head.result()
 
     def pieces(self) -> Iterator[bytes]:
-        """The body as it comes.  Raises what Runtime.fetch raises."""
+        """The body as it comes.  Raises what Loads.fetch raises."""
         while not self._done.done() or not self._queue.empty():
             try:
                 yield self._queue.get(timeout=0.02 if self._done.done() else _LOOK_S)

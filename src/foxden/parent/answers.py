@@ -1,7 +1,7 @@
 """What a den answers: a page, a reply.  Dataclasses, as they are for users to compare, copy and take apart.
 
 Runs in: the caller's thread, in the parent.  Trusts: nothing of the texts in them.
-Flow: Shown → page_of → Page; an exchange that has ended (Runtime.fetch) → Reply.
+Flow: Shown → page_of → Page; an exchange that has ended (Loads.fetch) → Reply.
 Source: interface.md "Python".
 """
 
