@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,10 +57,11 @@ def _in_turns(
     return median(one), median(other), median([first / second for first, second in pairs])
 
 
-def _first(*words: str) -> list[tuple[float, float]]:
-    """What bench/first_result prints: milliseconds, in pairs."""
+def _first(*words: str, at_prompt: bool = False) -> list[tuple[float, float]]:
+    """What bench/first_result prints: milliseconds, in pairs.  `at_prompt`: no file is `__main__`, as in a notebook."""
     program = os.path.join(os.path.dirname(__file__), "first_result.py")
-    ran = subprocess.run([sys.executable, program, *words], capture_output=True, text=True, check=True, timeout=120)
+    said = ["-c", Path(program).read_text(encoding="utf-8")] if at_prompt else [program]
+    ran = subprocess.run([sys.executable, *said, *words], capture_output=True, text=True, check=True, timeout=120)
     return [(float(one), float(other)) for one, other in map(str.split, ran.stdout.splitlines())]
 
 
@@ -71,11 +73,13 @@ def _against(pairs: list[tuple[float, float]]) -> tuple[float, str]:
 
 def _firsts() -> list[Figure]:
     turns, told = _against(_first("turns", str(_COLD_ROUNDS + 1))[1:])
+    prompt, told_prompt = _against(_first("turns", str(_COLD_ROUNDS + 1), at_prompt=True)[1:])
     programs = [(*_first("ours"), *_first("theirs")) for _ in range(_COLD_ROUNDS + 1)][1:]
     made, told_made = _against([(ours[0], theirs[0]) for ours, theirs in programs])
     whole, told_whole = _against([(ours[1], theirs[1]) for ours, theirs in programs])
     return [
         Figure("first result of a cold executor / peer", turns, "x", 1, against=told),
+        Figure("the same at a prompt, where its workers read no program / peer", prompt, "x", 1, against=told_prompt),
         Figure("first result of a program's first executor / peer", made, "x", 1, against=told_made),
         Figure("the same, with the imports of it / peer", whole, "x", against=told_whole),
     ]

@@ -1,7 +1,8 @@
 """The first result of an executor, ours or the standard library's, in a program as people write one.
 
 Run by bench/executor by its file: the standard library's workers read that once more, as everybody's, so nothing stands
-at its top that they would load.  Prints milliseconds.
+at its top that they would load.  And as text, by `-c`, as at a prompt or in a notebook, where they have nothing to
+read.  Prints milliseconds.
 
     first_result.py ours|theirs     of the program's first executor: from making it, and from the program's first line
     first_result.py turns ROUNDS    of executors made in turns: ours and theirs, a pair a line
