@@ -39,7 +39,7 @@ class Recorder:
 done, groups = [], {}
 sys.meta_path.insert(0, Recorder)
 import foxden.launch
-from foxden.launch import ordered
+from foxden.launch import late, ordered
 ordered.ORDER.clear()
 
 
@@ -49,6 +49,7 @@ def group(name):
 
 
 group("before")
+late.load_typing()
 from foxden.launch import interpreter, loading
 group("first")
 loading.load_msgspec()

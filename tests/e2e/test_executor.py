@@ -930,6 +930,17 @@ def test_the_broker_is_there_for_the_first_call() -> None:
         assert "broker" not in types()
 
 
+@pytest.mark.parametrize("waits_for_s", [0, 0.3])
+def test_a_function_of_python_itself_may_open_a_file_all_the_same(waits_for_s: float, tmp_path: pathlib.Path) -> None:
+    """No broker is begun for such a function, which seldom opens one; but when it does, or a moment later."""
+    (tmp_path / "granted").write_text("as granted")
+    with SandboxExecutor(1, read=[tmp_path]) as pool:
+        time.sleep(waits_for_s)
+        assert run(pool, pow, 2, 3) == 8
+        assert run(pool, eval, f"open({os.fspath(tmp_path / 'granted')!r}).read()") == "as granted"
+        assert run(pool, eval, "__import__('fractions').Fraction(1, 2).denominator") == 2
+
+
 def test_an_executor_of_its_own_leaves_nothing_behind() -> None:
     with SandboxExecutor(1) as pool:
         assert run(pool, boxed.double, 4) == 8

@@ -14,7 +14,6 @@ Source: docs/concepts/ipc.md "A packet"; msgpack specification.
 from __future__ import annotations
 
 import enum
-import re
 from collections.abc import Sequence
 from functools import cache
 from struct import Struct
@@ -161,10 +160,9 @@ def _name_field(struct: type[msgspec.Struct], error: Exception) -> str:
         words = f"{words[:_WORDS_MAX]}…"
     words = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
 
-    def name(found: re.Match[str]) -> str:
-        place = int(found[1])
-        fields = struct.__struct_fields__
-        return f"$.{fields[place]}" if place < len(fields) else found[0]
-
-    named = re.sub(r"\$\[(\d+)\]", name, path, count=1)
-    return f"{words} - at {named}"
+    before, is_field, rest = path.partition("$[")
+    number, _, after = rest.partition("]")
+    fields = struct.__struct_fields__
+    if is_field and number.isdecimal() and int(number) < len(fields):
+        path = f"{before}$.{fields[int(number)]}{after}"
+    return f"{words} - at {path}"

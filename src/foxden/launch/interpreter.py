@@ -26,7 +26,7 @@ EXIT_NOT_STARTED = 70  # EX_SOFTWARE: the interpreter could not be executed, or 
 # Loading makes much that lives and little that dies: what has loaded says when there is to be collected.
 _BOOT = (
     "import gc, sys; gc.disable(); role, family, emulate, when, ids, *path = sys.argv[1:]; sys.path += path; "
-    "from foxden.launch import ordered; ordered.load('first'); "
+    "from foxden.launch import late; late.load_typing(); "
     "from foxden.launch import interpreter; interpreter.main(role, family, emulate, when, ids, path)"
 )
 

@@ -11,28 +11,14 @@ import sys
 import typing
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 from foxden.launch import ordered
+from foxden.launch.late import LateModule, WithoutRe
 
 # Parts that msgspec loads and does not use itself.
 _LATE = ("msgspec.inspect", "msgspec.json", "msgspec.toml", "msgspec.yaml")
-
-
-class _LateModule(ModuleType):
-    """A module that is loaded when it is asked for something: by us hardly ever, by users' functions perhaps."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # whoever looks over all modules wants nothing of this one
-            raise AttributeError(name)
-        from importlib import import_module
-
-        if sys.modules.get(self.__name__) is self:
-            del sys.modules[self.__name__]
-        module = import_module(self.__name__)
-        vars(self).update(vars(module))
-        return getattr(module, name)
 
 
 def load_msgspec() -> None:
@@ -41,10 +27,10 @@ def load_msgspec() -> None:
         return
     if sys.version_info < (3, 12):
         _load_datetime()
-    with _typing_alone(), _nothing_compiled():
+    with WithoutRe(), _typing_alone(), _nothing_compiled():
         with _one_word_of_platform():
             import uuid  # noqa: F401
-        sys.modules.update({name: _LateModule(name) for name in _LATE})
+        sys.modules.update({name: LateModule(name) for name in _LATE})
         import msgspec  # noqa: F401
 
 

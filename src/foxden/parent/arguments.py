@@ -25,6 +25,7 @@ _PROTOCOL = 5
 _DEFINITION_MAX = LargePayload.limit
 _MAX_BUFFERS = 4000
 _STATELESS = {types.FunctionType, types.BuiltinFunctionType, type}  # where they are what their name says
+_OF_BUILTINS, _NAMES = b"\x8c\x08builtins", b"\x93"  # pickle's SHORT_BINUNICODE of that name; STACK_GLOBAL
 _WORK_MAX = 32_768  # bytes of a pickle inside a packet; a longer one goes with the buffers
 
 
@@ -42,6 +43,11 @@ class Packed(msgspec.Struct, frozen=True):
     def goes_by_value(self) -> bool:
         """Is there anything in it that is not only named?"""
         return self.is_by_value or (bool(self.definition) and not self.is_named)
+
+    @property
+    def imports_nothing(self) -> bool:
+        """Is it a function of `builtins`, with arguments that name nothing?  A worker hardly opens a file for it."""
+        return self.is_named and _OF_BUILTINS in self.definition and bool(self.work) and _NAMES not in self.work
 
 
 class _Large:

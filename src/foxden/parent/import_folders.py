@@ -49,8 +49,8 @@ def _editable_packages() -> Iterator[str]:
     """Setuptools' editable installs map names of packages and modules to places, in a module of their own.  Where a
     project has its packages at its root that is all of it that is code."""
     for name, module in list(sys.modules.items()):
-        mapping = getattr(module, "MAPPING", None)
-        if name.startswith("__editable__") and isinstance(mapping, dict):
+        mapping = getattr(module, "MAPPING", None) if name.startswith("__editable__") else None
+        if isinstance(mapping, dict):
             for place in map(os.path.abspath, map(str, mapping.values())):
                 if os.path.isdir(place):
                     yield place

@@ -21,7 +21,7 @@ from foxden.model.process_types import BY_NAME, SERVER_POLICIES, Family, Process
 from foxden.parent.prefs import Prefs
 from foxden.sandbox.build import build_plan
 from foxden.sandbox.customise import Sets, customise
-from foxden.sandbox.filter import Entry, verdicts
+from foxden.sandbox.filter import Entry, VerdictTable, verdicts
 from foxden.sandbox.grants import Grants
 from foxden.sandbox.paths import AbsPath, FileRule
 from foxden.sandbox.plan import SandboxPlan
@@ -31,6 +31,7 @@ from foxden.sandbox.policy_text import parse_sets
 from foxden.sandbox.program import ProgramPlan
 from foxden.sandbox.program_base import load_base
 from foxden.sandbox.read_policies import READ, load_read
+from foxden.sandbox.same import Same
 from foxden.sandbox.syscalls import Action
 
 _LIBRARY_FOLDERS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
@@ -52,7 +53,6 @@ class Plans:
         self._resolved: dict[tuple[str, int, str | None], ResolvedPolicy] = {}
         self._plans: dict[tuple[str, int, str | None], SandboxPlan] = {}
         self._split: dict[tuple[str, int, str | None], _Split] = {}
-        self._errnos: dict[tuple[str, int, str | None], Mapping[int, int]] = {}
 
     def resolved(self, row: ProcessType, remote_type: RemoteType | None) -> ResolvedPolicy:
         """The rules as rules, for look-ups and for `support`."""
@@ -86,12 +86,7 @@ class Plans:
 
     def errnos(self, row: ProcessType, remote_type: RemoteType | None) -> Mapping[int, int]:
         """Call number → what the policy answers where it asks the broker, and the broker says no."""
-        key = self._key(row, remote_type)
-        if key not in self._errnos:
-            table = verdicts(self.resolved(row, remote_type), platform.machine())
-            found = {number: _notified(entry) for number, entry in table.entries.items()}
-            self._errnos[key] = {number: errno for number, errno in found.items() if errno}
-        return self._errnos[key]
+        return _errnos(Same(verdicts(self.resolved(row, remote_type), platform.machine())))
 
     def rules(self, row: ProcessType, remote_type: RemoteType | None, temporary: str) -> tuple[FileRule, ...]:
         """File rules of one child.  `temporary`: its own directory, or empty."""
@@ -138,6 +133,12 @@ def _committed(name: str, also: tuple[str, ...] = ()) -> Policy:
 def _resolved(name: str, also: tuple[str, ...], level: int, remote: str | None, variables: _Frozen) -> ResolvedPolicy:
     """The same for all dens of this process that mean the same by its variables."""
     return resolve(_committed(name, also), level=level, remote_type=remote, variables=dict(variables))
+
+
+@functools.lru_cache(maxsize=32)
+def _errnos(table: Same[VerdictTable]) -> Mapping[int, int]:
+    found = {number: _notified(entry) for number, entry in table.it.entries.items()}
+    return {number: errno for number, errno in found.items() if errno}
 
 
 @functools.cache

@@ -7,6 +7,7 @@ Source: architecture.md "Where the parent lives".
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from foxden.parent.programs import Programs
 
 T = TypeVar("T")
+
+_BROKER_S = 0.1  # after a pool was made that nobody has called: when a first call's worker has started
 
 
 class IdleParent(ChildParent, protocol=PChildProcess, side=Side.PARENT):
@@ -109,11 +112,11 @@ class Runtime:
             self.launcher.can_spawn = False
 
     def prepare_functions(self, *, with_broker: bool) -> None:
-        """Begin what the first call waits for.  It goes by value or imports its module, as nearly all do: then it asks
-        the broker at once, and would wait for that one's start as long as for its worker's."""
+        """Begin what the first call waits for: its fork server.  The broker begins with the first call that may import
+        something (parent/utility), as nearly all do; and if none comes, a moment later, to be there when it does."""
         self.launcher.prepare(BY_NAME["utility"].family)
         if with_broker:
-            self.brokers.start()
+            asyncio.get_running_loop().call_later(_BROKER_S, self.brokers.start)
 
     # ---- loads, and programs: not every den has any
 

@@ -107,11 +107,13 @@ class Starter:
             folder=folder if os.path.isdir(folder) else "/",  # it may be gone by now
         )  # fmt: skip
 
-    async def start(self, *, by_value: bool) -> Worker:
-        """`by_value`: its first call is a function that goes by value, which needs more to be loaded than others.
+    async def start(self, waiting: Sequence[Packed]) -> Worker:
+        """`waiting`: calls that it may begin with.  By what they are its start is made short.
 
         Raises: SandboxUnavailable, LaunchFailed, ChildCrashed, ChildTimeout; WorkersBroken from the initializer."""
         settings = self._settings
+        if self.asks_broker and self._imports_soon(waiting):
+            self._brokers.start()  # asked by the first call, it would be waited for as long as the worker
         ours, theirs = make_pair()
         message = self._init(Endpoint(theirs.detach()))
         replies: list[asyncio.Future[Any]] = []
@@ -119,7 +121,7 @@ class Starter:
             host = await self._processes.launch(
                 _ROW.name, UtilityParent(), plan=self._plan, name=settings.name, on_listener=self._serve,
                 then=lambda host: replies.append(self._ask(host, message)), sees_libraries=True,
-                wants_late=by_value or b"cloudpickle" in settings.initializer,
+                wants_late=any(call.goes_by_value for call in waiting) or b"cloudpickle" in settings.initializer,
             )  # fmt: skip
             await self._initialised(host, message, replies.pop())
         except BaseException:
@@ -131,6 +133,10 @@ class Starter:
                 if not unheard.cancel():
                     unheard.exception()  # heard: the launch has said what happened
         return Worker(host, ours, settings)
+
+    def _imports_soon(self, waiting: Sequence[Packed]) -> bool:
+        prepared = bool(self._settings.preload or self._settings.initializer)
+        return prepared or not waiting or not all(call.imports_nothing for call in waiting)
 
     def _ask(self, host: ChildHost, message: PUtility.Init) -> asyncio.Future[Any]:
         if self._settings.output is not None:

@@ -142,8 +142,8 @@ class Pool:
         import asyncio
 
         with self._lock:
-            by_value = any(call.packed.goes_by_value for call in self._schedule.queue)
-        task = asyncio.get_running_loop().create_task(self._starter.start(by_value=by_value))
+            waiting = [call.packed for call in self._schedule.queue]
+        task = asyncio.get_running_loop().create_task(self._starter.start(waiting))
         task.add_done_callback(self._started)
 
     def _started(self, task: Future[Worker] | Any) -> None:
