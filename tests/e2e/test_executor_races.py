@@ -368,19 +368,21 @@ def test_chunks_that_nobody_wants_are_not_sent(den: Den) -> None:
         assert list(pool.map(boxed.same, range(400), chunksize=2)) == list(range(400))
 
 
-@pytest.mark.parametrize(("function", "late"), [(boxed.same, False), (lambda value: value, True)])
-def test_a_worker_that_is_started_for_a_function_by_value_has_what_that_needs(
-    den: Den, monkeypatch: pytest.MonkeyPatch, function: Any, late: bool
+@pytest.mark.parametrize(
+    ("function", "late", "imports"), [(abs, False, False), (boxed.same, False, True), (lambda value: value, True, True)]
+)
+def test_a_worker_that_is_started_for_a_function_has_what_that_needs(
+    den: Den, monkeypatch: pytest.MonkeyPatch, function: Any, late: bool, imports: bool
 ) -> None:
-    asked: list[bool] = []
+    asked: list[tuple[bool, bool]] = []
     launch = ProcessManager.launch
 
     def noted(self: ProcessManager, type_name: str, *args: Any, **options: Any) -> Any:
         if type_name == "utility":  # not the den's broker
-            asked.append(options["wants_late"])
+            asked.append((options["wants_late"], options["imports"]))
         return launch(self, type_name, *args, **options)
 
     monkeypatch.setattr(ProcessManager, "launch", noted)
     with SandboxExecutor(1, den=den) as pool:
         assert pool.submit(function, 7).result(WAIT_S) == 7
-    assert asked == [late]
+    assert asked == [(late, imports)]

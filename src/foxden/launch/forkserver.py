@@ -55,7 +55,8 @@ class ForkServerChild(Actor, protocol=PForkServer, side=Side.CHILD):
         module = self._modules.get(message.process_type)
         if module is None:
             return PForkServer.Fork.Returns(pid=0, errno=22)  # EINVAL: not of this family
-        self._warmth.ready_for(module, whole=not message.sees_libraries, late=message.wants_late)
+        whole = not message.sees_libraries
+        self._warmth.ready_for(module, whole=whole, late=message.wants_late, imports=message.imports)
         wanted = bool(message.uid) and bool(message.flags & namespaces.CLONE_NEWUSER)
         gate = os.pipe() if wanted and not self._no_ids else None
         try:

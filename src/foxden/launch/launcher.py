@@ -241,6 +241,7 @@ class Launcher:
         uid: int,
         sees_libraries: bool = False,
         wants_late: bool = False,
+        imports: bool = False,
     ) -> Forked:
         """Fork a child that speaks on `endpoint`, which is closed here.  What its parent has sent already waits there.
 
@@ -254,7 +255,7 @@ class Launcher:
             server.initialise()
             message = PForkServer.Fork(
                 process_type=process_type, flags=flags, endpoint=endpoint, log=log, uid=uid,
-                sees_libraries=sees_libraries, wants_late=wants_late,
+                sees_libraries=sees_libraries, wants_late=wants_late, imports=imports,
             )  # fmt: skip
             reply = await self._ask(server, message)
             if reply.pidfd is None:

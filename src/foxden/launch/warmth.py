@@ -16,6 +16,8 @@ from select import POLLIN, poll
 from foxden.launch import child_main, ordered
 from foxden.sandbox import linux, seccomp
 
+_OFTEN_IMPORTED = ("re",)
+
 
 class Warmth:
     """A child module's `prewarm` loads all that its children cannot be without; its `prewarm_late`, where it has one,
@@ -35,12 +37,14 @@ class Warmth:
     def is_full(self) -> bool:
         return not self._cold and not self._late
 
-    def ready_for(self, name: str, *, whole: bool, late: bool = False) -> None:
+    def ready_for(self, name: str, *, whole: bool, late: bool = False, imports: bool = False) -> None:
         """Load what a child of this module needs before it is forked.  `late`: and what of its module it may want;
-        `whole`: and what all may want."""
+        `imports`: and what modules often import, which takes it longer by itself; `whole`: and what all may want."""
         if self.is_full:
             return
         self._load(name)
+        for each in _OFTEN_IMPORTED if imports else ():
+            importlib.import_module(each)
         if late and name in self._late:
             self._load_late(name)
         while (whole or not self._has_broker) and self._late:

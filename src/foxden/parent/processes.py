@@ -97,6 +97,7 @@ class ProcessManager:
         then: ThenTell = lambda host: None,
         sees_libraries: bool = False,
         wants_late: bool = False,
+        imports: bool = False,
     ) -> ChildHost:
         """Start a child of this type.  `judge=False`: only to look at what it got; it is never given work.
 
@@ -106,7 +107,7 @@ class ProcessManager:
         judged what it got, so it is told what is `accepted`, too.  Called again, with another, if that one ends before
         it is ready.
         `sees_libraries`: its plan lets it load by itself what its fork server may not have loaded yet.  `wants_late`:
-        it will want that at once, and so waits for its fork server, which is quicker.
+        it will want that at once, and so waits for its fork server, which is quicker.  `imports`: modules, at once.
         Raises SandboxUnavailable, LaunchFailed.
         """
         row = BY_NAME[type_name]
@@ -118,7 +119,8 @@ class ProcessManager:
         host = self._make_host(row, remote_type, root, plan)
         host.name, host.on_listener = name, on_listener
         try:
-            await self._fork(host, plan, judge, sees_libraries=sees_libraries, wants_late=wants_late)
+            warmth = {"sees_libraries": sees_libraries, "wants_late": wants_late, "imports": imports}
+            await self._fork(host, plan, judge, **warmth)
         except BaseException:
             host.abandon()
             raise

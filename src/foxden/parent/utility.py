@@ -112,7 +112,8 @@ class Starter:
 
         Raises: SandboxUnavailable, LaunchFailed, ChildCrashed, ChildTimeout; WorkersBroken from the initializer."""
         settings = self._settings
-        if self.asks_broker and self._imports_soon(waiting):
+        imports = self._imports_soon(waiting)
+        if self.asks_broker and imports:
             self._brokers.start()  # asked by the first call, it would be waited for as long as the worker
         ours, theirs = make_pair()
         message = self._init(Endpoint(theirs.detach()))
@@ -122,6 +123,7 @@ class Starter:
                 _ROW.name, UtilityParent(), plan=self._plan, name=settings.name, on_listener=self._serve,
                 then=lambda host: replies.append(self._ask(host, message)), sees_libraries=True,
                 wants_late=any(call.goes_by_value for call in waiting) or b"cloudpickle" in settings.initializer,
+                imports=imports,
             )  # fmt: skip
             await self._initialised(host, message, replies.pop())
         except BaseException:

@@ -52,6 +52,7 @@ class PForkServer(Protocol, number=3, ends=("default", "forkserver")):
         uid: Uid = 0  # a uid and gid for this child alone; 0: keep ours
         sees_libraries: bool = False  # it can load by itself what a child may want, so it need not wait for that …
         wants_late: bool = False  # … but of its own module's it will want it at once
+        imports: bool = False  # … or will import modules at once, which want things themselves
 
         class Returns(Reply):
             pid: Pid  # 0: the kernel refused, see errno

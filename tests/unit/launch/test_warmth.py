@@ -31,6 +31,10 @@ while not warmth.is_full:
 assert late <= sys.modules.keys()
 warmth.ready_for(modules["utility"], whole=True)
 """
+_IMPORTS = """
+warmth.ready_for(modules["utility"], whole=False, imports=True)
+assert "re" in sys.modules and not late & sys.modules.keys(), late & sys.modules.keys()
+"""
 _BY_VALUE = """
 warmth.ready_for(modules["utility"], whole=False, late=True)
 assert "cloudpickle" in sys.modules and not {"tempfile", modules["ipdlunittest"]} & sys.modules.keys()
@@ -52,6 +56,10 @@ def test_first_function_waits_for_nothing_that_it_can_do_without() -> None:
 
 def test_first_function_that_goes_by_value_finds_what_that_needs() -> None:
     _run(_FUNCTIONS + _BY_VALUE)
+
+
+def test_first_function_that_imports_finds_what_modules_often_want() -> None:
+    _run(_FUNCTIONS + _IMPORTS)
 
 
 def test_child_that_sees_no_files_has_everything_from_the_start() -> None:
