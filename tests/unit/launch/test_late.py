@@ -63,8 +63,8 @@ sys.path += {path!r}
 from foxden.launch import late
 late._MATCHES_NOTHING = [1 << 20]
 late.load_typing()
-real = sys.modules["re"]
 import typing
+import re as real
 assert type(real).__name__ == "module" and typing.Pattern.__origin__ is real.Pattern
 """
 
