@@ -389,6 +389,35 @@ def test_binary_is_not_shown_on_a_terminal(site: Nginx) -> None:
     assert "\x1b" not in text
 
 
+@needs_userns
+def test_a_reader_that_takes_nothing_holds_the_body_and_not_the_den() -> None:
+    body, sent = os.urandom(1 << 20) * 24, [0]
+
+    def answer(connection: socket.socket) -> None:
+        read_head(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body))
+        while sent[0] < len(body):
+            sent[0] += connection.send(body[sent[0] : sent[0] + 65_536])
+
+    def stands() -> bool:
+        before = sent[0]
+        time.sleep(0.5)
+        return before == sent[0] > 0
+
+    with ScriptedServer(answer) as server, subprocess.Popen(
+        command("fetch", server.url), stdout=subprocess.PIPE
+    ) as run:
+        try:
+            wait_until(stands)
+            assert sent[0] < len(body), "nobody has taken anything, so no more is asked for"
+            assert processes_of(run.pid), "the den goes on"
+            assert run.stdout is not None
+            assert run.stdout.read() == body
+            assert run.wait(30) == 0
+        finally:
+            run.kill()
+
+
 # --- signals, pipes ---------------------------------------------------------------------------------------------
 
 

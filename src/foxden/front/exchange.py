@@ -1,14 +1,15 @@
 """One exchange, with its body handed to this thread piece by piece: the den's loop never waits for a slow reader.
 
 Runs in: command.  Trusts: the parent's bounds on head and body.
-Flow: Loads.fetch on the den's loop → bounded queue → pieces() on the caller's thread.
-Source: queue.Queue as flow control: a full queue holds the loop's sink, which holds the socket process.
+Flow: Loads.fetch on the den's loop → queue → pieces() on the caller's thread, which says when it has taken one.
+Source: the ring between it and the socket process as flow control: what waits here has not been consumed there.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import queue
-import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Self
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from foxden.parent.channel import Response
     from foxden.parent.den import Den
 
-_PIECES = 16  # waiting at most, 64 KiB or so each
 _LOOK_S = 0.1
 
 
@@ -59,8 +59,8 @@ class Exchange:
     """Use with `with`; leaving early cancels."""
 
     def __init__(self, den: Den, ask: Ask) -> None:
-        self._queue: queue.Queue[bytes] = queue.Queue(_PIECES)
-        self._stopped = threading.Event()
+        # At most what the ring holds is in it.  With each piece, what waits until that is taken.
+        self._queue: queue.SimpleQueue[tuple[bytes, asyncio.Future[None]]] = queue.SimpleQueue()
         self._head: Future[Head] = Future()
         work = den._runtime.loading(
             lambda loads: loads.fetch(
@@ -75,14 +75,11 @@ class Exchange:
         head = response.head
         self._head.set_result(Head(response.url.href, head.status, head.http_version, head.headers))
 
-    def _take(self, piece: bytes | memoryview) -> None:
-        """On the den's loop.  Waits while the reader is slow, and not a moment longer than there is one."""
-        data = bytes(piece)
-        while data and not self._stopped.is_set():
-            try:
-                return self._queue.put(data, timeout=_LOOK_S)
-            except queue.Full:
-                continue
+    def _take(self, piece: bytes | memoryview) -> asyncio.Future[None]:
+        """On the den's loop, which goes on while the reader is slow."""
+        taken = asyncio.get_running_loop().create_future()
+        self._queue.put((bytes(piece), taken))
+        return taken
 
     def _ended(self, done: Future[Reply]) -> None:
         if self._head.done():
@@ -100,9 +97,12 @@ class Exchange:
         """The body as it comes.  Raises what Loads.fetch raises."""
         while not self._done.done() or not self._queue.empty():
             try:
-                yield self._queue.get(timeout=0.02 if self._done.done() else _LOOK_S)
+                data, taken = self._queue.get(timeout=0.02 if self._done.done() else _LOOK_S)
             except queue.Empty:
                 continue
+            yield data  # taken when more is asked for
+            with contextlib.suppress(RuntimeError):  # the den is closed: nobody waits
+                taken.get_loop().call_soon_threadsafe(_say, taken)
         self._done.result()
 
     def result(self) -> Reply:
@@ -112,5 +112,9 @@ class Exchange:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._stopped.set()
         self._done.cancel()
+
+
+def _say(taken: asyncio.Future[None]) -> None:
+    if not taken.done():
+        taken.set_result(None)

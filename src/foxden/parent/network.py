@@ -95,9 +95,10 @@ class HttpTransactionParent(Actor, protocol=PHttpTransaction, side=Side.PARENT):
 class BodyReading(msgspec.Struct):
     """One body on its way to the parent itself (`fetch`): opaque bytes, handed to a sink."""
 
-    sink: Callable[[memoryview], object]
+    sink: Callable[[memoryview], object]  # has copied what it keeps; a future that it returns: for more, wait for that
     done: asyncio.Future[None]
     room: int  # bytes that may still come: the socket process keeps to it, or is not believed
+    full: list[asyncio.Future[object]] = msgspec.field(default_factory=list)  # such futures, of the last pieces
 
     def take(self, view: memoryview) -> bool:
         """Hand a piece over.  False: no more is wanted; what the caller's sink raised is the caller's to hear."""
@@ -106,9 +107,12 @@ class BodyReading(msgspec.Struct):
                 self.room -= len(view)
                 if self.room < 0:
                     raise BadMessage("PBackgroundData.OnData: more than a body may have")
-                self.sink(view)
+                answer = self.sink(view)
             except Exception as error:
                 self.done.set_exception(error)
+            else:
+                if isinstance(answer, asyncio.Future):
+                    self.full.append(answer)
         return not self.done.done()
 
     def finish(self) -> None:
@@ -120,6 +124,7 @@ class BackgroundDataReader(Actor, protocol=PBackgroundData, side=Side.CHILD):
     def __init__(self, reading: BodyReading | None, message: PBackgroundData.Construct) -> None:
         self._reading = reading  # None: nobody waits any more
         self._ring = RingReader(message.ring)
+        self._waits: set[asyncio.Task[None]] = set()  # for a sink that is full
 
     def recv_on_data(self, message: PBackgroundData.OnData) -> None:
         try:
@@ -130,15 +135,26 @@ class BackgroundDataReader(Actor, protocol=PBackgroundData, side=Side.CHILD):
         for view in views:
             with contextlib.suppress(BufferError):  # the sink kept it, against its word: then it stays mapped
                 view.release()
-        if wanted:
-            self.send(PBackgroundData.Consumed(count=message.count))
-        else:
+        if not wanted or self._reading is None:
             self.delete(PBackgroundData.Delete())
+        elif self._reading.full:
+            full, self._reading.full = self._reading.full, []
+            task = asyncio.get_running_loop().create_task(self._consume_later(full, message.count))
+            self._waits.add(task)
+            task.add_done_callback(self._waits.discard)
+        else:
+            self.send(PBackgroundData.Consumed(count=message.count))
+
+    async def _consume_later(self, full: list[asyncio.Future[object]], count: int) -> None:
+        await asyncio.wait(full)
+        self.send(PBackgroundData.Consumed(count=count))
 
     def recv_on_stop(self, message: PBackgroundData.OnStop) -> None:
         self.delete(PBackgroundData.Delete())
 
     def actor_destroy(self, why: Why) -> None:
+        for task in self._waits:
+            task.cancel()
         with contextlib.suppress(BufferError):  # likewise
             self._ring.close()
         if self._reading is not None:
