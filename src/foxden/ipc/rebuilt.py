@@ -14,6 +14,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from foxden.ipc import traces
+
 _SPACES_MAX = 64  # modules
 
 _SCALARS = (type(None), bool, int, float, complex, str, bytes)
@@ -47,6 +49,7 @@ def set_state(function: Any, state: Any) -> None:
     functions have made of it here since: `model = None`, which an initializer has set."""
     from cloudpickle import cloudpickle
 
+    traces.note_sent(function.__code__)
     _, slots = state
     names = slots["__globals__"]
     for space in _spaces.values():

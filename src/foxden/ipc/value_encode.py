@@ -469,10 +469,10 @@ def _text_of(error: BaseException) -> str:
 
 
 def _traceback_of(error: BaseException) -> str:
-    import traceback
+    from foxden.ipc import traces
 
     try:
-        text = "".join(traceback.format_exception(error))
+        text = traces.text_of(error)
     except Exception:
         text = f"{type(error).__name__}: its traceback could not be formatted\n"
     return text if len(text) <= _TRACEBACK_MAX else f"…{text[-_TRACEBACK_MAX:]}"

@@ -240,6 +240,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "platform",
         "stringprep",
         "foxden/ipc/typed",
+        "foxden/ipc/traces",
         "foxden/ipc/rebuilt",
         "json/__init__",
     ),

@@ -68,7 +68,7 @@ def _pickler_class() -> Callable[[io.BytesIO, list[pickle.PickleBuffer] | None, 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         def __init__(self, stream: io.BytesIO, buffers: list[pickle.PickleBuffer] | None, view: View) -> None:
             super().__init__(stream, _PROTOCOL, buffer_callback=None if buffers is None else apart(buffers))
-            self._apart, self._has_name = buffers is not None, view.has_name
+            self._apart, self._has_name, self._sent = buffers is not None, view.has_name, view.sent
 
         def reducer_override(self, value: Any) -> Any:
             if type(value) is memoryview and self._apart:
@@ -78,6 +78,7 @@ def _pickler_class() -> Callable[[io.BytesIO, list[pickle.PickleBuffer] | None, 
             if type(value) is functools._lru_cache_wrapper and not self._has_name(value):
                 return rebuilt.cache, (value.__wrapped__, value.cache_parameters())
             if type(value) is types.CodeType:
+                self._sent.note(value)
                 return _with_file_name(value, self.dispatch_table[types.CodeType](value))
             return super().reducer_override(value)
 

@@ -78,6 +78,7 @@ class Functions:
             begins_in=working_directory(),
             kept_back=kept_back(folders),
             names=shown_names(path, shown),
+            sent=self._view.sent,
             preload=(preload := _modules(preload)),
             types=_types(returns, preload),
             max_result=_size(max_result),

@@ -14,6 +14,8 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
+from foxden.parent.source_lines import SentCode
+
 MAIN = b"__main__"  # the caller's; a worker has another one
 
 
@@ -23,6 +25,7 @@ class View:
     def __init__(self, folders: Sequence[str], by_value: Sequence[str] = ()) -> None:
         """`by_value`: names of modules that are sent along although a worker could import them."""
         self._by_value = frozenset(by_value)
+        self.sent = SentCode()  # what went by value all the same
         self._folders = tuple(folder.rstrip("/") + "/" for folder in folders)
         self._known = functools.lru_cache(maxsize=1024)(self._look)
         self._seen: tuple[list[object], list[types.ModuleType]] = [], []

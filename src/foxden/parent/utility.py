@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from foxden.errors import BadMessage, ChildCrashed, ChildTimeout, RemoteTraceback
+from foxden.errors import BadMessage, ChildCrashed, ChildTimeout, RemoteError, RemoteTraceback
 from foxden.ipc.actor import Actor, ActorTree, Why
 from foxden.ipc.aio import asked, reply_of
 from foxden.ipc.fields import Endpoint, LargePayload, Listener, StackPipe
@@ -38,6 +38,7 @@ from foxden.parent.hosts import ChildHost, ChildParent
 from foxden.parent.import_folders import why_missing
 from foxden.parent.plans import Plans
 from foxden.parent.processes import ProcessManager
+from foxden.parent.source_lines import SentCode
 from foxden.protocols.utility import PTasks, PUtility
 from foxden.sandbox.build import build_plan
 from foxden.workers_broken import WorkersBroken
@@ -62,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True):
     kept_back: tuple[str, ...] = ()  # secrets in those
     names: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)  # of the others: what in each is shown
     preload: tuple[str, ...] = ()
+    sent: SentCode = msgspec.field(default_factory=SentCode)  # filled by who pickles functions
     types: Mapping[str, type] = msgspec.field(default_factory=dict)  # that results may hold, by name
     max_result: int = 0
     initializer: bytes = b""  # pickle of (function, arguments)
@@ -180,16 +182,21 @@ class Starter:
             host.kill("could not be made ready")
             hint = "memory=… gives it more" if reply.problem.startswith("MemoryError") else "see its traceback"
             error = WorkersBroken(f"a worker could not be made ready: {reply.problem}", hint=hint)
-            raise error from RemoteTraceback(reply.trace)
+            raise error from RemoteTraceback(self._settings.sent.with_source(reply.trace))
 
 
 class TasksParent(Actor, protocol=PTasks, side=Side.PARENT):
     """What a worker answers.  `answer` is what the last packet brought: (value, error)."""
 
     def __init__(
-        self, types: Mapping[str, type], max_result: int, names: Mapping[str, tuple[str, ...]] | None = None
+        self,
+        types: Mapping[str, type],
+        max_result: int,
+        names: Mapping[str, tuple[str, ...]] | None = None,
+        sent: SentCode | None = None,
     ) -> None:
         self._types, self._max_result, self._names = types, max_result, names or {}
+        self._sent = sent or SentCode()
         self.expected: deque[int] = deque()  # numbers of the calls that were sent, the one being run first
         self.kept = False
         self.answer: tuple[Any, BaseException | None] | None = None
@@ -238,6 +245,10 @@ class TasksParent(Actor, protocol=PTasks, side=Side.PARENT):
             return lost.with_traceback(None)
         if not isinstance(error, Exception):
             raise BadMessage(f"PTasks.{name}: expected an exception, got {type(error).__name__} - at `$.error`")
+        if isinstance(error.__cause__, RemoteTraceback):
+            error.__cause__ = RemoteTraceback(self._sent.with_source(error.__cause__.text))
+        if isinstance(error, RemoteError):
+            error.remote_traceback = self._sent.with_source(error.remote_traceback)
         why = why_missing(str(error), self._names) if type(error) is ModuleNotFoundError else ""
         if why:
             error.add_note(why)
@@ -274,7 +285,7 @@ class Worker:
         self.poll = select.poll()
         self.poll.register(sock.fileno(), select.POLLIN)
         sock.setblocking(True)
-        self._actor = TasksParent(settings.types, settings.max_result, settings.names)
+        self._actor = TasksParent(settings.types, settings.max_result, settings.names, settings.sent)
         self._tree = ActorTree(self._actor, self._send, peer=str(host))
         self._buffer = PacketBuffer()
         self._lent: LentWriter | None = None

@@ -106,10 +106,9 @@ def _text_of(error: BaseException) -> str:
 
 
 def _trace_of(error: BaseException) -> str:
-    import traceback
+    from foxden.ipc import traces
 
-    text = "".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace").decode()
-    return text[-_TEXT_MAX:]
+    return traces.text_of(error).encode("utf-8", "backslashreplace").decode()[-_TEXT_MAX:]
 
 
 def prewarm() -> None:
