@@ -15,11 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.boxed_pytest import plugin_options
+from tests.support.users import needs_userns
 
 from foxden.boxed_tests import answer_of
 from foxden.boxed_warnings import Warned, category_of, checked, show
 from foxden.children.utility.boxed_test import WARNING_SIZES, WARNINGS_MAX
 from foxden.errors import FoxdenError
+
+pytestmark = needs_userns
 
 pytest_plugins = ["pytester"]
 Run = Callable[..., pytest.RunResult]

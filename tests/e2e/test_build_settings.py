@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.support import users
+from tests.support.users import needs_userns
 
 SOURCES = ("pyproject.toml", "setup.py", "README.md", "MANIFEST.in", "build_backend", "src")
 BUILD = """
@@ -70,6 +71,7 @@ def test_package_as_it_is_has_its_sandboxes(checkout: Path, tmp_path: Path) -> N
         assert "SANDBOX OFF" not in done.stderr + done.stdout, done.stderr
 
 
+@needs_userns
 @pytest.mark.parametrize(
     ("settings", "environment", "off", "on"),
     [

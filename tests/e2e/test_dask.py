@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.support import boxed, leaks
+from tests.support.users import needs_userns
 
 import foxden
 from foxden import SandboxExecutor
@@ -29,6 +30,7 @@ from foxden.dask import Plugin  # noqa: E402
 
 WAIT_S = 60
 pytestmark = [
+    needs_userns,
     pytest.mark.leaks_ok("distributed keeps threads and sockets of its own; the fixture looks for processes"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
 ]

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.support import leaks
+from tests.support.users import needs_userns
 
 import foxden
 from foxden import SandboxExecutor
@@ -33,6 +34,7 @@ WAIT_S = 60
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guides" / "use-with-dask.md"
 BOXED, UNBOXED = "box", "**no box**"
 pytestmark = [
+    needs_userns,
     pytest.mark.leaks_ok("distributed keeps threads and sockets of its own; the fixture looks for processes"),
     pytest.mark.filterwarnings(
         "ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore:Dask annotations:UserWarning"

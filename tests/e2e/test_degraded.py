@@ -17,6 +17,7 @@ import pytest
 from tests.support import den as dens
 from tests.support import users
 from tests.support.servers import ScriptedServer
+from tests.support.users import needs_userns
 
 from foxden import ChildCrashed, Den, SandboxExecutor, SandboxUnavailable
 from foxden.model.enforcement import Status
@@ -238,6 +239,7 @@ def want_listener(den: Den, process_type: str, remote: RemoteType | None) -> Non
     plans._plans[plans._key(row, remote)] = plan
 
 
+@needs_userns
 def test_listener_of_someone_else_costs_the_broker_and_nothing_else(pages: ScriptedServer) -> None:
     environment = {"FOXDEN_TEST_EMULATE": "listener-taken"}
     with dens.make_den(environment) as den:
@@ -306,6 +308,7 @@ def test_program_needs_nothing_accepted_on_a_whole_kernel() -> None:
 # --- old Landlock -----------------------------------------------------------------------------------------------
 
 
+@needs_userns
 @pytest.mark.parametrize(
     ("abi", "reason"),
     [

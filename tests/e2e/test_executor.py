@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 from tests.support import boxed
 from tests.support.den import end_shared_executors
+from tests.support.users import needs_userns
 
 import foxden
 from foxden import Den, SandboxExecutor, executor
@@ -344,6 +345,7 @@ def test_no_chunk_waits_behind_a_slow_one_while_a_worker_has_nothing_to_do(den: 
         assert not slow.done()
 
 
+@needs_userns
 def test_what_an_initializer_of_a_script_sets_is_there_for_its_functions() -> None:
     text = f"""
 from foxden import SandboxExecutor
@@ -617,6 +619,7 @@ def test_a_variable_of_none_is_the_callers_own(den: Den, monkeypatch: pytest.Mon
         SandboxExecutor(den=den, env="PATH")
 
 
+@needs_userns
 def test_calls_of_a_closed_den_are_told_that_it_is() -> None:
     den = Den(warm=("utility",))
     assert den.call(boxed.double, 1) == 2
@@ -982,6 +985,7 @@ def program(text: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+@needs_userns
 def test_a_program_that_forgets_its_executor_finishes_its_calls_and_ends() -> None:
     code, out, err = program(
         "import foxden, time\npool = foxden.SandboxExecutor(1)\n"
@@ -990,6 +994,7 @@ def test_a_program_that_forgets_its_executor_finishes_its_calls_and_ends() -> No
     assert (code, out, err) == (0, "done None\n", "")
 
 
+@needs_userns
 def test_a_program_that_does_not_wait_finishes_its_calls_and_ends() -> None:
     code, out, err = program(
         "import foxden\npool = foxden.SandboxExecutor(1)\nf = pool.submit(pow, 2, 5)\n"
@@ -1034,6 +1039,7 @@ def hung(pool):
 """
 
 
+@needs_userns
 @pytest.mark.parametrize(
     "text",
     [
@@ -1050,12 +1056,14 @@ def test_ctrl_c_ends_the_calls_that_run_and_the_program(text: str) -> None:
     assert err.splitlines()[-1] == "KeyboardInterrupt"
 
 
+@needs_userns
 def test_ctrl_c_ends_the_calls_that_a_program_finishes_at_its_end() -> None:
     code, out, err = interrupted(HANGS + "pool = foxden.SandboxExecutor(1)\nhung(pool)")
     assert (code, err) == (0, "")
     assert "its executor was shut down while running hang" in out
 
 
+@needs_userns
 def test_a_call_that_ends_after_ctrl_c_was_caught_is_finished() -> None:
     """The control: only an interrupt that ended the program ends its calls."""
     code, out, err = interrupted(
@@ -1075,6 +1083,7 @@ def test_an_executor_that_nobody_holds_ends_its_workers(den: Den) -> None:
     assert not thread.is_alive()
 
 
+@needs_userns
 def test_a_den_that_is_closed_ends_its_executors() -> None:
     den = Den(warm=("utility",))
     pool = SandboxExecutor(1, den=den)

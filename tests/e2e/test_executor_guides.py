@@ -9,6 +9,9 @@ import subprocess
 import sys
 
 import pytest
+from tests.support.users import needs_userns
+
+pytestmark = needs_userns
 
 GUIDES = pathlib.Path(__file__).resolve().parents[2] / "docs" / "guides"
 PIECES = [

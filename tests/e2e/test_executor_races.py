@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from tests.support import boxed
 from tests.support import den as dens
+from tests.support.users import needs_userns
 
 import foxden
 from foxden import AsyncDen, Den, SandboxExecutor
@@ -142,6 +143,7 @@ def test_an_answer_that_this_process_cannot_hold_fails_its_call_only(den: Den) -
         assert pool.submit(boxed.double, 2).result(WAIT_S) == 4
 
 
+@needs_userns
 def test_a_call_that_this_process_cannot_send_fails_and_is_not_tried_without_end() -> None:
     text = f"""
 import resource

@@ -20,10 +20,13 @@ from pathlib import Path
 import pytest
 from tests.support import den as dens
 from tests.support.servers import ScriptedServer
+from tests.support.users import needs_userns
 
 from foxden import ChildCrashed, ChildTimeout, Den, FoxdenError, LaunchFailed, NetworkError
 from foxden.launch import interpreter, launcher
 from foxden.protocols.unittest import PIPDLUnitTest
+
+pytestmark = needs_userns
 
 LONG = 8 << 20  # more than a ring and all socket buffers hold
 LONG_HEAD = dens.response(b"", "text/plain").replace(b"Length: 0", f"Length: {LONG}".encode())

@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.users import needs_userns
 
 from foxden import Den, RemoteError, SandboxExecutor
+
+pytestmark = needs_userns
 
 WAIT_S = 60
 

@@ -20,8 +20,11 @@ import pytest
 from tests.support import den as dens
 from tests.support import leaks
 from tests.support.servers import ScriptedServer
+from tests.support.users import needs_userns
 
 from foxden import AsyncDen, ChildCrashed, Den, DenClosed, FoxdenError
+
+pytestmark = needs_userns
 
 PAGES: dens.Routes = {"/": dens.title_page("root"), "/long": dens.response(b"x" * (3 << 20), "text/plain")}
 

@@ -12,9 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.boxed_pytest import plugin_options
+from tests.support.users import needs_userns
 
 from foxden.boxed_tests import answer_of, told_lines
 from foxden.errors import FoxdenError
+
+pytestmark = needs_userns
 
 pytest_plugins = ["pytester"]
 Run = Callable[..., pytest.RunResult]

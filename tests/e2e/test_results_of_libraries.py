@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.support import boxed
+from tests.support.users import needs_userns
 
 import foxden
 from foxden import Den, SandboxExecutor
@@ -96,6 +97,7 @@ if __name__ == "__main__":
 """
 
 
+@needs_userns
 def test_numbers_of_numpy_come_to_a_caller_without_it(tmp_path: Any) -> None:
     path = tmp_path / "program.py"
     path.write_text(_PROGRAM)

@@ -7,6 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.users import needs_userns
+
+pytestmark = needs_userns
+
 PROGRAM = """SECRET = "of the script, and of no function"
 import json, sys, time, traceback
 import foxden

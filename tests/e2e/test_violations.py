@@ -16,6 +16,7 @@ import pytest
 from tests.support import den as dens
 from tests.support.loopback import packet
 from tests.support.servers import ScriptedServer
+from tests.support.users import needs_userns
 
 from foxden import AsyncDen, ChildCrashed, Den, FoxdenError, LoadError, NetworkError
 from foxden.ipc.codec import Kind
@@ -255,6 +256,7 @@ def test_full_report_does_not_hinder_the_den(capfd: pytest.CaptureFixture[str]) 
     assert capfd.readouterr().err.count("warning: /dev/full: No space left on device") == 1
 
 
+@needs_userns
 def test_command_reports_and_prints(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "foxden", "fetch", "--report", str(tmp_path / "r"), "http://127.0.0.1:25/"]
     done = subprocess.run(

@@ -22,6 +22,9 @@ import httpx
 import pytest
 from tests.support import leaks
 from tests.support.servers import free_port
+from tests.support.users import needs_userns
+
+pytestmark = needs_userns
 
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")

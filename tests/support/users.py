@@ -17,6 +17,9 @@ from pathlib import Path
 import pytest
 from tools import check_system
 
+from foxden.errors import SandboxUnavailable
+from foxden.model.enforcement import Layer
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 AS_ORDINARY_USER = CHECKOUT / "tools" / "as_ordinary_user.py"
 
@@ -118,6 +121,18 @@ def require(feature: str) -> None:
     if is_strict():
         pytest.fail(f"{message} (FOXDEN_TEST_STRICT)", pytrace=False)
     pytest.skip(message)
+
+
+def explained(found: pytest.ExceptionInfo[BaseException]) -> pytest.ExceptionInfo[BaseException]:
+    """A child that is refused its namespaces, where an ordinary user has none: what it was for cannot be shown here.
+    Without them is tried by tests that say so (e2e/test_degraded, FOXDEN_TEST_EMULATE)."""
+    error = found.value
+    if isinstance(error, SandboxUnavailable) and Layer.NAMESPACES.value in error.layers and not is_root():
+        try:
+            require("userns")
+        except (pytest.skip.Exception, pytest.fail.Exception) as instead:
+            return pytest.ExceptionInfo.from_exception(instead)
+    return found
 
 
 def check_marks(item: pytest.Item) -> None:
