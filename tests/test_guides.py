@@ -7,7 +7,8 @@ Flow: README.md, docs/start.md, docs/guides → fenced blocks → one page in on
     ```python, ```toml, ```sh whose first line is `# NAME` is a file of that name
 
 Other blocks are not run: a screen, a form, what another machine has to do.  `…` stands for any text.  Numbers of four
-digits and more are equal to each other: pids.  The folder stands below the home directory, which is shown as /home/me.
+digits and more are equal to each other, and after `pid ` those of three.  The folder stands below the home directory,
+which is shown as /home/me.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ PAGES = [CHECKOUT / "README.md", CHECKOUT / "docs" / "start.md", *GUIDES]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# ([\w-]+\.(?:py|toml|sh))\n")
 FILE_KINDS = ("python", "toml", "sh")
+NUMBERS = re.compile(r"(?<=pid )\d{3,}|\d{4,}")  # the kernel begins again at 300
 END = "\x01"
 TIMEOUT_S = 60
 
@@ -62,8 +64,8 @@ def commands(text: str) -> list[tuple[str, str]]:
 
 
 def matches(shown: str, printed: str) -> bool:
-    pattern = re.escape(re.sub(r"\d{4,}", "1111", shown.strip())).replace("\\\n…", "(?:\n…)?").replace("…", "[^\1]*?")
-    return re.fullmatch(pattern, re.sub(r"\d{4,}", "1111", printed.strip())) is not None
+    pattern = re.escape(NUMBERS.sub("1111", shown.strip())).replace("\\\n…", "(?:\n…)?").replace("…", "[^\1]*?")
+    return re.fullmatch(pattern, NUMBERS.sub("1111", printed.strip())) is not None
 
 
 class Reader:
@@ -152,4 +154,5 @@ def test_page_that_says_what_does_not_happen_is_found(tmp_path: Path) -> None:
 def test_number_of_a_process_and_what_is_left_out_are_any() -> None:
     assert matches("pid 12345, … end\n", "pid 9876, what\never end")
     assert matches("begin\n…\n", "begin\n")
+    assert matches("pid 12345, … end\n", "pid 300, what end"), "where the kernel begins again with its numbers"
     assert not matches("pid 12345, … end\n", "pid 12, end")
