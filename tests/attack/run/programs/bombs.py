@@ -83,7 +83,7 @@ def tables():
     """One page here and there: page tables and pages."""
     for _ in range(4):
         area = mmap.mmap(-1, 1 << 32, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | 0x4000)
-        held.append([0])
+        held.append(area)
         for place in range(0, 1 << 32, 1 << 16):
             area[place] = 1
 
