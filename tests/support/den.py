@@ -371,7 +371,9 @@ def shared_den(environment: dict[str, str] | None = None, **options: Any) -> Ite
         return
     leaked = leaks.leaked_since(before)
     assert not leaked.children, leaked.describe()
-    assert not [target for _, target in leaked.descriptors if "socket:" in target or "pidfd" in target]
+    assert not [target for _, target in leaked.descriptors if "socket:" in target or "pidfd" in target], (
+        leaked.describe()
+    )
 
 
 def switched_off() -> dict[str, str]:
