@@ -5,8 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.support.users import needs_userns
-
 LATE = (
     "foxden.ipc.value_decode", "foxden.parent.answers", "foxden.parent.functions", "foxden.parent.support",
     "foxden.parent.unit_test", "foxden.parent.utility", "foxden.parent.workers", "foxden.protocols.unittest",
@@ -14,7 +12,6 @@ LATE = (
 )  # fmt: skip
 
 
-@needs_userns
 def test_the_door_is_loaded_without_what_few_dens_need() -> None:
     # Site packages may load some of them before anything of ours.
     program = (
