@@ -24,6 +24,7 @@ from tests.support.users import needs_userns
 
 from foxden import ChildCrashed, ChildTimeout, Den, FoxdenError, LaunchFailed, NetworkError
 from foxden.launch import interpreter, launcher
+from foxden.parent import documents
 from foxden.protocols.unittest import PIPDLUnitTest
 
 pytestmark = needs_userns
@@ -128,6 +129,25 @@ def test_slow_server_is_not_taken_for_a_hung_content_process(den: Den, pages: Sc
         with pytest.raises(NetworkError) as caught:
             den.open(f"{server.url}/", timeout=1)
         assert caught.value.code == "NS_ERROR_NET_TIMEOUT"
+    assert pid_of_content(den, f"{pages.url}/") == pid
+
+
+def test_slow_server_is_told_by_the_network_first_and_the_content_process_lives(
+    den: Den, pages: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The socket process gives up at the same moment as we do.  Its word comes first where the den's loop was busy."""
+    monkeypatch.setattr(documents, "_PING_S", dens.DEADLINE_S)
+    pid = pid_of_content(den, f"{pages.url}/")
+    with dens.gated(before=LONG_HEAD + b"some of it") as (server, gate):
+        load = dens.Background(lambda: den.open(f"{server.url}/", timeout=1.5))
+        gate.wait_for_request()
+        time.sleep(0.3)  # the content process reads the body
+        dens.stop(pid)  # and cannot say that it ended
+        dens.on_loop(den, lambda: time.sleep(2))  # both are due when this ends
+        os.kill(pid, signal.SIGCONT)
+        error = load.error()
+    assert isinstance(error, NetworkError)
+    assert error.code == "NS_ERROR_NET_TIMEOUT"
     assert pid_of_content(den, f"{pages.url}/") == pid
 
 

@@ -331,10 +331,15 @@ class Documents:
             raise await self._timed_out(host, load) from None
 
     async def _timed_out(self, host: ChildHost, load: Load) -> Exception:
-        """The deadline has passed: is it the network that is slow, or the content process that hangs?"""
+        """The deadline has passed: is it the network that is slow, or the content process that hangs?
+
+        The socket process has the same deadline, and its word may come just before ours: a body that it gave up is no
+        more the reader's fault than one that it still waits for.
+        """
         response = load.response
-        if response is not None and not response.transaction.stop.done() and await _answers(host):
-            return NetworkError(
+        late = response is not None and (not response.transaction.stop.done() or not response.transaction.outcome.ok)
+        if late and await _answers(host):
+            return _told_by_the_network(load) or NetworkError(
                 f"{load.url.href}: the body did not arrive in time", code="NS_ERROR_NET_TIMEOUT", url=load.url.href,
                 hint="--timeout gives it longer",
             )  # fmt: skip
@@ -346,13 +351,20 @@ class Documents:
 
     def _failure(self, result: PDocument.OnFailed, load: Load) -> Exception:
         """Why there is no document: the network's word where it has one, else the content process's."""
-        if load.response is not None and load.response.transaction.stop.done():
-            outcome = load.response.transaction.outcome
-            if not outcome.ok and outcome.code != "NS_BINDING_ABORTED":
-                return network_error(outcome, load.url)
+        told = _told_by_the_network(load)
+        if told is not None:
+            return told
         if result.code == GONE.code:  # it saw the bridge end before we saw the process end
             return network_error(GONE, load.url)
         return LoadError(f"{load.url.href}: {result.code}: {result.detail}", code=result.code, url=load.url.href)
+
+
+def _told_by_the_network(load: Load) -> NetworkError | None:
+    """Why a body ended early, where the socket process said so; None while it goes on, ended well, or was let go."""
+    if load.response is None or not load.response.transaction.stop.done():
+        return None
+    outcome = load.response.transaction.outcome
+    return None if outcome.ok or outcome.code == "NS_BINDING_ABORTED" else network_error(outcome, load.url)
 
 
 async def _answers(host: ChildHost) -> bool:
