@@ -45,10 +45,27 @@ class Holdings:
     def describe(self) -> list[str]:
         """One line for each item."""
         return [
-            *(f"descriptor {fd} -> {target}" for fd, target in sorted(self.descriptors)),
+            *(f"descriptor {fd} -> {target}{_seen(fd, target)}" for fd, target in sorted(self.descriptors)),
             *(f"child {pid}: {_command_line(pid)}" for pid, _ in sorted(self.children)),
             *(f"thread {tid}: {_thread_name(tid)}" for tid, _ in sorted(self.threads)),
         ]
+
+
+_first_seen: dict[tuple[int, str], str] = {}
+
+
+def remember(test: str) -> None:
+    """Note which test left which descriptors open: of what a whole run leaves, it tells where to look."""
+    held = set(_descriptors())
+    for gone in _first_seen.keys() - held:
+        del _first_seen[gone]
+    for descriptor in held:
+        _first_seen.setdefault(descriptor, test)
+
+
+def _seen(fd: int, target: str) -> str:
+    test = _first_seen.get((fd, target))
+    return f" (there since {test})" if test else ""
 
 
 def snapshot() -> Holdings:

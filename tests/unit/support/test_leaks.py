@@ -38,6 +38,23 @@ def test_leaked_descriptor_is_named_by_what_it_is_open_on() -> None:
         os.close(fd)
 
 
+def test_leaked_descriptor_of_a_test_that_may_is_named_with_the_test() -> None:
+    before = leaks.snapshot()
+    fd = os.open("/dev/null", os.O_RDONLY)
+    try:
+        leaks.remember("a test")
+        leaks.remember("the next one")
+        assert only_line(before) == f"descriptor {fd} -> /dev/null (there since a test)"
+    finally:
+        os.close(fd)
+    leaks.remember("one more")
+    fd = os.open("/dev/null", os.O_RDONLY)
+    try:
+        assert only_line(before) == f"descriptor {fd} -> /dev/null", "another one with the same number"
+    finally:
+        os.close(fd)
+
+
 def test_leaked_child_is_named_by_its_command() -> None:
     before = leaks.snapshot()
     with subprocess.Popen(["sleep", "60"]) as child:
