@@ -36,8 +36,8 @@ WORKER: tuple[tuple[str, str, str], ...] = (
     ("time of a call", "no limit, but for `untrusted`: "
                        f"{executor.UNTRUSTED_TIMEOUT_S:g} s", "`timeout=`, `cpu_time=`, `Policy(timeout=…)`"),
     ("size of a result", f"{values.MAX_RESULT >> 20} MiB with its buffers", "`max_result=`, up to 4 GiB"),
-    ("values in a result", f"{values.MAX_TOKENS:,}; a flat list, or dict by text, of numbers and text is one, "
-                           f"of up to {values.MAX_ITEMS:,}", ""),
+    ("values in a result", f"{values.MAX_TOKENS:,}; a flat list, or dict by text, of numbers and text is one; "
+                           f"all of those together hold up to {values.MAX_ITEMS:,}", ""),
     ("depth of a result", f"{values.MAX_DEPTH} containers in each other", ""),
     ("arguments", f"what cloudpickle takes, in up to {arguments._MAX_BUFFERS} buffers: a large array is one, "
                   "and so is a long pickle", ""),

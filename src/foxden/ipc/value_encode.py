@@ -41,6 +41,7 @@ from foxden.ipc.values import (
 )
 
 _MANY = "return an array, or a list of plain numbers and texts: each of those is one item"
+_NUMBERS = "return arrays or Arrow columns: what they hold is not built item by item"
 _TRACEBACK_MAX = 64 << 10  # characters
 _NOTES_MAX = 100
 _SHOWN = SCALARS - {int}  # as keys: the text of a long int is an error
@@ -111,6 +112,7 @@ class Encoding:
         self.buffers: list[memoryview] = []
         self.place = 0
         self.names, self._limit, self.beside = names, limit, beside
+        self._plain = 0  # items of lists and dicts that are one token each
         self._path: list[int] = []  # ids of the containers around what is being encoded
 
     def add(self, value: Any, where: str) -> None:
@@ -129,6 +131,13 @@ class Encoding:
         """Some things are a few tokens at once: the last one may have been too much."""
         if len(self.tokens) > MAX_TOKENS:
             raise ResultNotData(f"{where}: expected at most {MAX_TOKENS} items in all, got more", hint=_MANY)
+
+    def plain(self, value: list[Any] | dict[str, Any], where: str) -> None:
+        """A list or dict of scalars: one token."""
+        self._plain += len(value) * (2 if type(value) is dict else 1)
+        if self._plain > MAX_ITEMS:
+            raise ResultNotData(f"{where}: expected at most {MAX_ITEMS} items in all, got more", hint=_NUMBERS)
+        self.tokens.append(value)
 
     def _scalar(self, kind: type, value: Any) -> None:
         if kind is int and not INT_MIN <= value <= INT_MAX:
@@ -197,14 +206,14 @@ class Encoding:
 
 def _add_list(to: Encoding, value: list[Any], where: str) -> None:
     if _is_plain(value, where):
-        to.tokens.append(value)
+        to.plain(value, where)
     else:
         to.children(Code.LIST, value, value, where)
 
 
 def _add_dict(to: Encoding, value: dict[Any, Any], where: str) -> None:
     if set(map(type, value)) <= {str} and _is_plain(value.values(), where) and _is_plain(value, where):
-        to.tokens.append(value)
+        to.plain(value, where)
         return
     to.enter(value, where)
     to.extension(Code.DICT, len(value).to_bytes(8, "little"))
@@ -219,7 +228,7 @@ def _add_dict(to: Encoding, value: dict[Any, Any], where: str) -> None:
 def _is_plain(items: Any, where: str) -> bool:
     """Nothing but scalars that msgpack has room for.  In C for all but wide numbers and strange texts."""
     if len(items) > MAX_ITEMS:
-        raise ResultNotData(f"{where}: expected at most {MAX_ITEMS} items, got {len(items)}")
+        raise ResultNotData(f"{where}: expected at most {MAX_ITEMS} items, got {len(items)}", hint=_NUMBERS)
     kinds = set(map(type, items))
     if not kinds <= SCALARS:
         return False

@@ -20,7 +20,7 @@ from msgspec import Meta
 from msgspec.msgpack import Decoder, Encoder
 
 MAX_DEPTH = 64  # of containers in containers
-MAX_ITEMS = 1 << 24  # of one list or dict that holds nothing but scalars
+MAX_ITEMS = 1 << 24  # of all lists and dicts that hold nothing but scalars: each may be 3 bytes here, and 64 when built
 MAX_TOKENS = 1 << 21  # of one value: building each takes the parent a microsecond
 MAX_RESULT = 256 << 20  # bytes of one result with its buffers, unless the caller sets another bound
 MAX_DATA = 256 << 20  # bytes of the tokens of one value, whatever the bound of the caller is
@@ -98,7 +98,29 @@ encode_tokens = Encoder().encode
 def decode_tokens(data: bytes | memoryview) -> list[Token]:
     """Raises msgspec.DecodeError (a wrong type, a lie about a length, too many of something), RecursionError."""
     # One byte an item at least: so short data promises no long list, and a longer promise allocates nothing.
+    if len(data) > MAX_ITEMS and (count := _items_promised(_raw.decode(data))) > MAX_ITEMS:
+        raise msgspec.ValidationError(f"expected at most {MAX_ITEMS} items in lists and dicts, got {count}")
     return _decoder(1 << len(data).bit_length()).decode(data)  # type: ignore[no-any-return]
+
+
+_raw: Decoder[Any] = Decoder(Annotated[list[msgspec.Raw], Meta(max_length=MAX_TOKENS)])
+
+
+def _items_promised(tokens: list[msgspec.Raw]) -> int:
+    """What the lists and dicts among these tokens say of their lengths; a key and its value are two."""
+    count = 0
+    for token in tokens:
+        head = memoryview(token)
+        size, each = _LENGTH_BYTES.get(head[0], (0, 0))
+        if size:
+            count += int.from_bytes(head[1 : 1 + size], "big") * each
+        elif 0x80 <= head[0] < 0xA0:
+            count += (head[0] & 15) * (2 if head[0] < 0x90 else 1)
+    return count
+
+
+# First bytes of msgpack's longer lists and dicts: bytes of the length that follows, items for each.
+_LENGTH_BYTES = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}
 
 
 @cache

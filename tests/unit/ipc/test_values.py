@@ -26,7 +26,17 @@ from foxden.ipc.errors_decode import ERROR_TYPES
 from foxden.ipc.typed import matches
 from foxden.ipc.value_decode import decode_value
 from foxden.ipc.value_encode import encode_error, encode_value, name_of
-from foxden.ipc.values import ALIGNMENT, MAX_DEPTH, MAX_TOKENS, Code, Ext, encode_tokens
+from foxden.ipc.values import (
+    ALIGNMENT,
+    MAX_DEPTH,
+    MAX_ITEMS,
+    MAX_TOKENS,
+    Code,
+    Ext,
+    _items_promised,
+    _raw,
+    encode_tokens,
+)
 
 LIMIT = 1 << 26
 
@@ -266,6 +276,33 @@ def test_shared_items_are_counted_each_time(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(value_encode, "MAX_TOKENS", 10_000)
     with pytest.raises(ResultNotData, match="at most 10000 items in all"):
         encode_value(value, limit=LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("part", "items"),
+    [
+        (b"\xdd\x00\x20\x00\x00" + b"\x01" * (1 << 21), 1 << 21),
+        (b"\xdc\x80\x00" + b"\x01" * (1 << 15), 1 << 15),
+        (b"\x9f" + b"\x01" * 15, 15),
+        (b"\xdf\x00\x20\x00\x00" + b"\xa0\x01" * (1 << 21), 1 << 22),
+        (b"\xde\x80\x00" + b"\xa0\x01" * (1 << 15), 1 << 16),
+        (b"\x8f" + b"\xa0\x01" * 15, 30),
+    ],
+    ids=["lists", "shorter", "short", "dicts", "shorter dicts", "short dicts"],
+)
+def test_lists_of_more_items_together_than_may_be_are_refused_before_they_are_built(
+    part: bytes, items: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """256 MiB of lists of texts of two letters would be 5 GiB when they are built."""
+    most = MAX_ITEMS // items
+    assert _items_promised(_raw.decode(_row(part, most))) == most * items, "the control: as many as may be"
+    monkeypatch.setattr("foxden.ipc.values._decoder", lambda most: pytest.fail("it is about to build them"))
+    with pytest.raises(BadMessage, match=f"at most {MAX_ITEMS} items in lists and dicts, got {(most + 1) * items}"):
+        decode_value(_row(part, most + 1), None, {})
+
+
+def _row(part: bytes, times: int) -> bytes:
+    return b"\xdd" + times.to_bytes(4, "big") + part * times
 
 
 def test_more_tokens_than_a_value_may_have_are_refused_before_anything_is_built() -> None:

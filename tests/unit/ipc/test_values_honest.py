@@ -30,7 +30,7 @@ from foxden.errors import FoxdenError, RemoteError, ResultNotData, remote_error_
 from foxden.ipc.errors_decode import ERROR_TYPES
 from foxden.ipc.value_decode import decode_value
 from foxden.ipc.value_encode import encode_error, encode_value, name_of
-from foxden.ipc.values import ALIGNMENT, MAX_DEPTH, MAX_TOKENS, Code, Ext, encode_tokens
+from foxden.ipc.values import ALIGNMENT, MAX_DEPTH, MAX_ITEMS, MAX_TOKENS, Code, Ext, encode_tokens
 from foxden.parent.functions import _types
 
 LIMIT = 1 << 26
@@ -85,6 +85,17 @@ def test_too_many_items_are_refused_where_they_are(make: Any) -> None:
     with pytest.raises(ResultNotData, match=f"at most {MAX_TOKENS} items in all") as caught:
         encode_value(make(), limit=1 << 30)
     assert "an array, or a list" in caught.value.hint
+
+
+@pytest.mark.slow
+def test_lists_of_more_items_together_than_one_may_have_are_refused() -> None:
+    part = [None] * (1 << 22)
+    assert encode_value([part] * 4, limit=1 << 30).size == 0, "the control"
+    texts = dict.fromkeys(map(str, range(1 << 20)))
+    for many in ([part] * 4 + [[1]], [texts] * 8 + [[1]], {"a": (part, part), "b": (part, part), "c": [1]}):
+        with pytest.raises(ResultNotData, match=f"at most {MAX_ITEMS} items in all") as caught:
+            encode_value(many, limit=1 << 30)
+        assert "return arrays" in caught.value.hint
 
 
 def test_as_many_items_as_may_be_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
