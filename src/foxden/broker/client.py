@@ -71,6 +71,7 @@ class Client:
         self.rules = Rules()
         self.view: View | None = None  # of a program: taken from the first thread that asks
         self.folder = ""  # where it stands: see standing; empty: wherever the kernel says
+        self.shared_memory = ""  # the folder that /dev/shm is to it
         self.teller = Teller(sink)
         self.received = self.refused = 0  # notifications that Python took, calls that were refused
         self.stack_wait: StackWait | None = None

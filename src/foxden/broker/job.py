@@ -19,6 +19,7 @@ from foxden.broker.tasks import IdMap, Tasks, Who
 from foxden.broker.view import NotFound, Place, View, own_descriptor
 
 EPERM, ENOENT, EBADF, EACCES, EEXIST, ENOTDIR, EISDIR, EINVAL, ELOOP = 1, 2, 9, 13, 17, 20, 21, 22, 40
+_SHARED_MEMORY = "/dev/shm/"  # noqa: S108 - where the C library keeps named semaphores: multiprocessing's locks
 _GONE = (ENOENT, 3)  # ENOENT, ESRCH: of /proc/<tid>
 
 
@@ -34,6 +35,7 @@ class Client(Protocol):
     rules: Rules
     errnos: dict[int, int]
     folder: str  # where it stands, if the broker keeps that
+    shared_memory: str  # the folder that /dev/shm is to it; empty: what it is
 
 
 class Job:
@@ -114,6 +116,7 @@ class Job:
         written = path
         if not path.startswith("/"):
             path = self._base(at).rstrip("/") + "/" + path
+        path = self._moved(path)
         number = own_descriptor(path, self.who) if follow else -1
         if number >= 0:
             return self.own(number)
@@ -127,6 +130,13 @@ class Job:
             return self.own(number)
         self.check()
         return place
+
+    def _moved(self, path: str) -> str:
+        """What is not granted of /dev/shm is the child's own folder.  It is judged there, as any other path."""
+        own = self.client.shared_memory
+        if not own or not path.startswith(_SHARED_MEMORY) or self.client.rules.allows(path, STAT):
+            return path
+        return f"{own}/{path[len(_SHARED_MEMORY) :]}"
 
     def _passes(self, path: str) -> bool:
         """A program sees no directory but those of its own root: there is nothing that one could tell it."""

@@ -41,7 +41,7 @@ class BrokerChild(ChildActor, protocol=PBroker, side=Side.CHILD):
             message.child_id, message.listener.detach(), stacks, message.view, _pairs(message.rules),
             _trees(message.protected), message.errnos, ask=message.ask,
             ask_timeout_s=message.ask_timeout_s, everything=message.everything,
-            show_ancestors=message.show_ancestors, folder=message.folder,
+            show_ancestors=message.show_ancestors, folder=message.folder, shared_memory=message.shared_memory,
         )  # fmt: skip
 
     def recv_set_rules(self, message: PBroker.SetRules) -> PBroker.SetRules.Returns:

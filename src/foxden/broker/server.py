@@ -92,6 +92,7 @@ class Broker:
         everything: bool = False,
         show_ancestors: bool = False,
         folder: str = "",
+        shared_memory: str = "",
     ) -> None:
         """Answer one more child.  Takes over both descriptors.  `view`: host | child, which is shown them anyway."""
         if child_id in self._by_id:
@@ -101,7 +102,7 @@ class Broker:
             loop=self._loop, is_child=view == "child", ask=ask, ask_timeout_s=ask_timeout_s, everything=everything,
             show_ancestors=show_ancestors or view == "child",
         )  # fmt: skip
-        client.folder = folder
+        client.folder, client.shared_memory = folder, shared_memory
         self._by_id[child_id] = self._by_fd[listener] = client
         client.set_rules(tuple(rules), tuple((tree, tuple(names)) for tree, names in protected))
         if not client.is_child:

@@ -67,6 +67,7 @@ class ChildContext:
         self.enforcement = Enforcement()
         self.process_type = ""
         self.remote_type = ""
+        self.temporary = ""  # its own folder of temporary files; empty: it has none
 
     def start(self, root: ChildActor) -> None:
         """Give the parent's pipe its root actor and wait until the sandbox is on."""
@@ -87,6 +88,7 @@ class ChildContext:
     def launch(self, root: ChildActor, message: PChildProcess.Launch) -> None:
         linux.set_process_name(f"fx-{message.remote_type or message.process_type}")
         if message.temporary:
+            self.temporary = message.temporary
             temporary_folder.use(message.temporary)
         stacks = _open_stack_pipe() if message.plan.stacks else None
         try:

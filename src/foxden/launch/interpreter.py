@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Where a fresh process finds its pipe to the parent; 0-2 are /dev/null, log, log.
 IPC_FD = 3
 _HIGHEST_FD = (1 << 31) - 1
+_LINKS_MAX = 40  # as the kernel has it
 EXIT_NOT_STARTED = 70  # EX_SOFTWARE: the interpreter could not be executed, or failed at once
 
 # Loading makes much that lives and little that dies: what has loaded says when there is to be collected.
@@ -84,6 +85,17 @@ def _libraries_on(path: tuple[str, ...]) -> tuple[str, ...]:
         if folder not in found:
             found.append(folder)
     return tuple(found)
+
+
+def interpreter_files() -> tuple[str, ...]:
+    """The interpreter, each link that leads to it, and `Modules` beside them: sysconfig asks there whether it runs in
+    the tree that it was built in."""
+    names = [os.path.abspath(sys.executable)]
+    if not os.path.isfile(names[0]):
+        return ()  # embedded in another program, which does not say
+    while os.path.islink(names[-1]) and len(names) < _LINKS_MAX:
+        names.append(os.path.normpath(os.path.join(os.path.dirname(names[-1]), os.readlink(names[-1]))))
+    return (*names, *{os.path.join(os.path.dirname(name), "Modules"): None for name in names})
 
 
 def _spec_of(name: str) -> ModuleSpec | None:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from foxden import native
-from foxden.launch.interpreter import library_path
+from foxden.launch.interpreter import interpreter_files, library_path
 from foxden.launch.program_view import view_for
 from foxden.model.process_types import BY_NAME, SERVER_POLICIES, Family, ProcessType, RemoteType
 from foxden.parent.prefs import Prefs
@@ -197,6 +197,7 @@ def _variables(prefs: Prefs, profile: str | None) -> Mapping[str, str | Sequence
         "install": os.path.dirname(os.path.dirname(os.path.realpath(__file__))),
         "tmp": _TEMPORARY,
         "stdlib": os.path.dirname(os.path.realpath(os.__file__)),
+        "python": interpreter_files(),
         "packages": [os.path.realpath(folder) for folder in library_path()],
         "system_libraries": [folder for folder in _LIBRARY_FOLDERS if os.path.isdir(folder)],
         **prefs.user_folders(),

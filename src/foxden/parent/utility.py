@@ -101,12 +101,14 @@ class Starter:
 
     def _serve(self, host: ChildHost, listener: Listener, stacks: StackPipe | None) -> None:
         """Have a worker's files opened by the rules of the type and the grants of this pool."""
-        rules = self._plans.rules_of(self._policy, self._processes.temporary_of(host))
+        own = self._processes.temporary_of(host)
+        rules = self._plans.rules_of(self._policy, own)
         folder = begins_in(self._policy, self._settings.begins_in)
         self._brokers.attach(
             host, listener, stacks, rules=rules, protected=self._settings.grants.protected,
             errnos=self._errnos, show_ancestors=True,  # sqlite and resolve() ask for each on the way
             folder=folder if os.path.isdir(folder) else "/",  # it may be gone by now
+            shared_memory=own,  # locks of multiprocessing: thread pools have them
         )  # fmt: skip
 
     async def start(self, waiting: Sequence[Packed]) -> Worker:

@@ -33,6 +33,7 @@ VARIABLES = (
     "install",  # foxden's own code
     "profile",  # the user's profile directory
     "stdlib",  # Python's standard library
+    "python",  # the interpreter, by each of its names, and where one that was built in place has its settings
     "packages",  # site-packages that the den uses
     "home",  # the user's home
     "config",  # the user's configuration: $XDG_CONFIG_HOME, or ~/.config

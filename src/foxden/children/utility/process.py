@@ -33,6 +33,11 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 _KEPT_MAX = 256 << 20  # bytes
 _TEXT_MAX = 8000  # characters: of a LongText
 
+# Beside a home of its own, without which many a library does not load.
+_IN_A_BOX = {
+    "JOBLIB_MULTIPROCESSING": "0",  # scikit-learn computes in turn what other processes would: there are none here
+}
+
 is_serving = False  # True in a worker, from its lock to its end: `sandboxed` asks
 
 
@@ -45,6 +50,8 @@ class UtilityChild(ChildActor, protocol=PUtility, side=Side.CHILD):
         _keep_large_blocks()
         sys.path[:] = message.path
         find_by_name(message.names)
+        if self.process.temporary:
+            os.environ.update(_IN_A_BOX, HOME=self.process.temporary)
         os.environ.update(message.environment)
         if "TZ" in message.environment:  # it reads a file, which is to wait for the broker
             time.tzset()
