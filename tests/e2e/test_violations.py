@@ -69,6 +69,10 @@ def test_refused_file_has_rule_hint_and_stack(den: Den) -> None:
         syscall="openat", args=(1, 2, 3), path="/etc/passwd", access="r", errno="EACCES",
         rule='strict.toml: files "/" = "deny"', hint="read=['/etc/passwd']", stack=("job.py:3 load",),
     )  # fmt: skip
+    assert str(violation) == (
+        'open /etc/passwd: [utility level 1] refused with EACCES; rule: strict.toml: files "/" = "deny"; '
+        "hint: read=['/etc/passwd']; in: job.py:3 load"
+    )
 
 
 def test_refused_call_has_its_name_and_no_hint_that_would_not_help(den: Den) -> None:

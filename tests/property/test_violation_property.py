@@ -49,7 +49,8 @@ def test_every_record_is_one_line(kind: str, text: str, path: str, host: str, st
         time=1.0, pid=7, process_type="content", kind=kind, operation=text, syscall=text, path=path, host=host,
         rule=text, hint=text, stack=stack,
     )  # type: ignore[arg-type]  # fmt: skip
-    assert len(line(record).splitlines()) == 1
+    assert len(line(record).splitlines()) == len(str(record).splitlines()) == 1
+    assert "\x1b" not in str(record)
     assert all(len(shown.splitlines()) <= 1 and "\x1b" not in shown for shown in lines([record]))
     told = json_line({"path": path})
     assert told.isascii()

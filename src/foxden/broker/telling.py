@@ -72,6 +72,19 @@ class Teller:
                 self.untold += count
 
 
+_IMPORTING = 'File "<frozen importlib'
+_OURS = (f'File "{os.path.dirname(os.path.dirname(__file__))}/', 'File "<string>", line 1 in <module>')
+
+
+def _telling(frames: list[str]) -> list[str]:
+    """Those that say something, as in Python's own tracebacks: without the machinery of imports, and without what of
+    foxden's runs every function.  All of them where there would be none: it was foxden's own code."""
+    told = [frame for frame in frames if not frame.startswith(_IMPORTING)]
+    while told and told[-1].startswith(_OURS):
+        told.pop()
+    return told or frames
+
+
 class Stacks:
     """The pipe into which a child writes a stack when it is asked for one; closes it."""
 
@@ -83,7 +96,7 @@ class Stacks:
         """Frames, innermost first, as the child wrote them: untrusted text, bounded."""
         words = self._all()
         frames = [line.strip() for line in words.decode("utf-8", "replace").splitlines() if line.startswith("  ")]
-        return tuple(frame[:_FRAME_MAX] for frame in frames[:_FRAMES_MAX])
+        return tuple(frame[:_FRAME_MAX] for frame in _telling(frames)[:_FRAMES_MAX])
 
     def _all(self) -> bytes:
         found = b""

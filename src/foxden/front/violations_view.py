@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from foxden.front.terminal import paint
 from foxden.model.escaped import quoted_name
 from foxden.model.records import Act, Violation
-from foxden.observe.violation_line import act, outcome, who
+from foxden.model.violation_words import act, outcome, who
 
 _INDENT = 8
 _FRAMES_MAX = 6

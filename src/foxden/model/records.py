@@ -50,6 +50,12 @@ class Violation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stack: tuple[str, ...] = ()  # of the child's Python code, innermost first: the child's own word, not to be trusted
     count: int = 1
 
+    def __str__(self) -> str:
+        """In one line, for a person: what was tried, what became of it, by which rule, and what would allow it."""
+        from foxden.model.violation_words import sentence
+
+        return sentence(self)
+
 
 class Act(Violation, frozen=True, kw_only=True, omit_defaults=True):
     """Anything that a child asked the broker for, where everything is told (`--explain`, `--learn`)."""

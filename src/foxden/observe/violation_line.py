@@ -11,6 +11,7 @@ import sys
 
 from foxden.model.escaped import one_line, quoted_name
 from foxden.model.records import Violation
+from foxden.model.violation_words import place, told
 
 
 def line(violation: Violation) -> str:
@@ -49,45 +50,3 @@ def _gecko(violation: Violation) -> str:
     if violation.kind == "network":
         return f"denied connection to {place(violation)} for pid={violation.pid}"
     return f"{violation.kind} violation: pid {violation.pid}, {quoted_name(violation.operation)}"
-
-
-def told(violation: Violation) -> str:
-    """Who, rule, hint, and the child's innermost frame."""
-    parts = [f"[{who(violation)}] {outcome(violation)}"]
-    if violation.rule:
-        parts.append(f"rule: {quoted_name(violation.rule)}")
-    if violation.hint:
-        parts.append(f"hint: {quoted_name(violation.hint)}")
-    if violation.stack:
-        parts.append(f"in: {quoted_name(violation.stack[0])}")
-    return "; ".join(parts)
-
-
-def who(violation: Violation) -> str:
-    kind = " ".join(filter(None, (violation.process_type, violation.remote_type)))
-    return f"{kind} level {violation.level}"
-
-
-def act(violation: Violation) -> str:
-    """What was tried, in a few words: `open /etc/shadow`, `connect example.org:25`, `ptrace`."""
-    if violation.kind == "network":
-        return f"{quoted_name(violation.operation)} {place(violation)}"
-    target = f" {quoted_name(violation.path)}" if violation.path else ""
-    return quoted_name(violation.operation) + target
-
-
-def outcome(violation: Violation) -> str:
-    """What became of it."""
-    word = f"refused with {violation.errno}" if violation.errno else "ended" if _ended(violation) else "refused"
-    return f"{word} ×{violation.count}" if violation.count > 1 else word
-
-
-def _ended(violation: Violation) -> bool:
-    return violation.kind in ("ipc", "limit") or violation.operation == "killed"
-
-
-def place(violation: Violation) -> str:
-    """Host and port, as far as they are known."""
-    host = quoted_name(violation.host or "an unknown host")
-    shown = f"[{host}]" if ":" in host else host
-    return f"{shown}:{violation.port}" if violation.port else shown

@@ -90,7 +90,7 @@ class Refused:
 
 def _words(violation: Violation) -> str:
     from foxden.model.escaped import quoted_name
-    from foxden.observe.violation_line import act
+    from foxden.model.violation_words import act
 
     access = violation.access or ""
     use = " for writing" if "w" in access else " for reading" if access == "r" else ""

@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+import foxden
 from foxden.broker.records import Act
 from foxden.broker.telling import Stacks, Teller
 
@@ -51,6 +52,25 @@ def test_a_stack_is_read_bounded_and_without_waiting() -> None:
         os.write(writer, b"  " + b"y" * 4000 + b"\xff\n")
         assert [len(frame) for frame in stacks.read()] == [512]
     finally:
+        stacks.close()
+        os.close(writer)
+
+
+def test_a_stack_is_told_without_what_every_function_has_below_it() -> None:
+    ours = f'File "{os.path.dirname(foxden.__file__)}/children/utility/run.py", line 50 in perform'
+    boot, late = 'File "<string>", line 1 in <module>', 'File "<frozen importlib._bootstrap>", line 241 in _call'
+    job, library = 'File "/srv/job.py", line 3 in f', 'File "/srv/library.py", line 1 in <module>'
+    for written, told in (
+        ([library, late, late, job, ours, ours, boot], [library, job]),
+        ([ours, job, ours, boot], [ours, job]),
+        ([boot, job, boot], [boot, job]),
+        ([ours, late, boot], [ours, late, boot]),
+        ([job], [job]),
+    ):
+        reader, writer = os.pipe()
+        stacks = Stacks(reader)
+        os.write(writer, b"".join(f"  {frame}\n".encode() for frame in written))
+        assert stacks.read() == tuple(told)
         stacks.close()
         os.close(writer)
 
