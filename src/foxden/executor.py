@@ -142,8 +142,7 @@ class SandboxExecutor(Executor):
     def violations(self, future: Future[Any] | None = None) -> list[Violation]:
         """What its workers were refused, oldest first, as much as is kept: see Den.violations.
 
-        future: only what was refused since its worker got this call.  It comes a moment later than the answer; what a
-        worker was refused before is counted once a second.
+        future: only what was refused since its worker got this call.
         """
         if not isinstance(future, CallFuture | None):
             raise FoxdenError(f"violations: expected a future of a call, got {future!r}", hint="ask without one")

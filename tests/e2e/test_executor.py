@@ -28,7 +28,7 @@ from tests.support.users import needs_userns
 
 import foxden
 from foxden import Den, SandboxExecutor, executor
-from foxden.errors import RemoteTraceback
+from foxden.errors import RemoteError, RemoteTraceback
 from foxden.parent import functions
 
 WAIT_S = 30
@@ -727,6 +727,53 @@ def test_an_error_says_what_was_refused_and_what_would_allow_it(den: Den, pool: 
     fork = noted(lambda: foxden.untrusted(boxed.fork))
     assert fork
     assert fork[-1].startswith("refused by the sandbox: clone; hint: no option allows this")
+
+
+def test_an_error_about_a_relative_path_has_the_hint_for_the_callers_folder(
+    den: Den, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in.csv").write_text("given")
+    monkeypatch.chdir(tmp_path)
+    with SandboxExecutor(1, den=den) as pool:
+        (note,) = noted(lambda: run(pool, boxed.open_file, "out.csv", "w"))
+        assert note.endswith(f"hint: write=[{str(tmp_path)!r}]")
+        (note,) = noted(lambda: run(pool, boxed.open_file, "./in.csv"))
+        assert note.startswith("refused by the sandbox: open /in.csv for reading (functions begin in / where nothing ")
+        assert note.endswith(f"hint: read=[{str(tmp_path / 'in.csv')!r}]")
+    with SandboxExecutor(1, den=den, read=["in.csv"]) as pool:
+        assert run(pool, boxed.open_file, "./in.csv") == "given", "the hint is right"
+        (note,) = noted(lambda: run(pool, boxed.open_file, "out.csv", "w"))
+        assert note == f"refused by the sandbox: open {tmp_path}/out.csv for writing; hint: write=[{str(tmp_path)!r}]"
+
+
+def test_an_error_of_a_library_about_a_refusal_is_explained(den: Den, pool: SandboxExecutor) -> None:
+    def fetch() -> Any:
+        import urllib.request
+
+        return urllib.request.urlopen("http://127.0.0.1:1/").status
+
+    with pytest.raises(RemoteError, match="urlopen error") as caught:
+        run(pool, fetch)
+    assert [note for note in caught.value.__notes__ if "Den.fetch" in note]
+
+
+def test_all_that_was_refused_is_told_before_it_is_asked_for(den: Den) -> None:
+    """Equal acts too, which the broker counts for a second."""
+
+    def try_often(times: int) -> None:
+        import contextlib
+
+        for _ in range(times):
+            with contextlib.suppress(PermissionError):
+                boxed.open_file("/etc/passwd")
+
+    with SandboxExecutor(1, den=den) as pool:
+        for times in (1, 1, 5, 20):
+            future = pool.submit(try_often, times)
+            future.result(WAIT_S)
+            assert [each.path for each in pool.violations(future)] == ["/etc/passwd"]
+        assert [each.count for each in pool.violations()] == [27]
+        assert sum(each.count for each in den.violations(pid=future.pid)) == 27
 
 
 async def waited(pool: SandboxExecutor, function: Any, *args: Any) -> Any:

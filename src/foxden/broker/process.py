@@ -34,6 +34,7 @@ class BrokerChild(ChildActor, protocol=PBroker, side=Side.CHILD):
         self.broker: Broker | None = None
         self._queue: deque[Act | Ask | Detached] = deque()
         self._dropped: dict[int, int] = {}  # child → acts that found no room
+        self._room = select.poll()  # in the parent's pipe
 
     def recv_attach(self, message: PBroker.Attach) -> None:
         stacks = message.stacks.detach() if message.stacks is not None else -1
@@ -53,6 +54,11 @@ class BrokerChild(ChildActor, protocol=PBroker, side=Side.CHILD):
 
     def recv_answer(self, message: PBroker.Answer) -> None:
         self._have().answer(message.token, allow=message.allow)
+
+    def recv_tell(self, message: PBroker.Tell) -> PBroker.Tell.Returns:
+        self._have().tell()
+        self._send_queued(most=len(self._queue))
+        return PBroker.Tell.Returns()
 
     def _have(self) -> Broker:
         if self.broker is None:
@@ -80,15 +86,19 @@ class BrokerChild(ChildActor, protocol=PBroker, side=Side.CHILD):
                 pipe.step()
 
         broker.watch(parent, from_parent)
-        room = select.poll()
-        room.register(parent, select.POLLOUT)
+        self._room.register(parent, select.POLLOUT)
         while True:
-            if self._queue and room.poll(0):  # for the largest message, when the socket says that there is any
-                self.send(self._message(self._queue.popleft()))
+            self._send_queued(most=1)
             if bool(self._queue) is not writing:
                 writing = not writing
                 broker.watch_writing(parent, writing=writing)
             broker.step()
+
+    def _send_queued(self, most: int) -> None:
+        """As much as there is room for."""
+        while most and self._queue and self._room.poll(0):  # for the largest message, when the socket says there is any
+            self.send(self._message(self._queue.popleft()))
+            most -= 1
 
     def _message(self, said: Act | Ask | Detached) -> PBroker.OnAct | PBroker.OnAsk | PBroker.OnDetached:
         match said:

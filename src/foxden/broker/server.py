@@ -445,9 +445,13 @@ class Broker:
             if pending.deadline <= now:
                 self._overdue(token, pending, now)
         if self._flush_at and self._flush_at <= now:
-            self._flush_at = 0.0
-            for client in self._by_id.values():
-                client.teller.flush()
+            self.tell()
+
+    def tell(self) -> None:
+        """What was counted."""
+        self._flush_at = 0.0
+        for client in self._by_id.values():
+            client.teller.flush()
 
     def _no_longer(self, client: Client) -> None:
         client.stack_wait = None

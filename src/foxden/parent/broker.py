@@ -8,6 +8,7 @@ Source: Gecko's RemoteSandboxBroker; docs/concepts/broker.md.
     await brokers.set_rules(child_id, rules, protected)  # these and no others, from when it returns
     await brokers.grant(child_id, "/path", "rw")         # and await brokers.revoke(child_id, "/path")
     brokers.detach(child_id)                             # answer it no more
+    await brokers.have_told()                            # what was refused before has come
     brokers.on_act.append(function)                      # function(child_id, PBroker.OnAct), for each that is told
     brokers.ask = function                               # function(AskRecord) -> bool, on a thread of its own
 
@@ -26,7 +27,7 @@ from typing import Literal
 
 import msgspec
 
-from foxden.errors import ChildCrashed, FoxdenError
+from foxden.errors import ChildCrashed, ChildTimeout, FoxdenError
 from foxden.ipc.aio import call
 from foxden.ipc.fields import Listener, StackPipe
 from foxden.ipc.schema import Side
@@ -36,6 +37,7 @@ from foxden.parent.processes import ProcessManager
 from foxden.protocols.broker import PBroker, Protected, Rule
 from foxden.sandbox.paths import AbsPath, Access, FileRule, PathRules
 
+_TELL_S = 1.0  # for the broker to say that it has told all
 _ASKED_MAX = 64  # what is asked beyond that is refused: a broker that was taken over must not fill us with threads
 
 
@@ -269,6 +271,12 @@ class Brokers:
             )
             with contextlib.suppress(ChildCrashed):
                 await call(self._host.root, message)
+
+    async def have_told(self) -> None:
+        """From when this returns, what was refused so far has been told, unless the broker does not answer."""
+        if self._host is not None:
+            with contextlib.suppress(ChildCrashed, ChildTimeout):
+                await call(self._host.root, PBroker.Tell(), timeout_s=_TELL_S)
 
     def _broker_ended(self, host: ChildHost) -> None:
         if self._host is host:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from foxden.errors import RemoteError
 from foxden.parent.arguments import Packed
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class CallFuture(Future[Any]):
     pid = 0  # of the worker that it was given to last: what that one was refused is told by its pid …
     child_id = 0  # … or by its number in the den, which no other child will have
     given_at = 0.0  # … and since when, in seconds since the epoch
-    explain: Callable[[CallFuture, OSError], None] | None = None  # note on an error what was refused in the call
+    explain: Callable[[CallFuture, Exception], None] | None = None  # note on an error what was refused in the call
 
     @property
     def _waiters(self) -> list[Any]:
@@ -105,20 +106,20 @@ class CallFuture(Future[Any]):
     def result(self, timeout: float | None = None) -> Any:
         try:
             return super().result(self._helped(timeout))
-        except OSError as error:
+        except (OSError, RemoteError) as error:
             self._explain(error)
             raise
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         error = super().exception(self._helped(timeout))
-        if isinstance(error, OSError):
+        if isinstance(error, OSError | RemoteError):
             self._explain(error)
         return error
 
-    def _explain(self, error: OSError) -> None:
+    def _explain(self, error: OSError | RemoteError) -> None:
         """Once, when somebody first sees it."""
         explain = self.explain
-        if explain is not None and error.errno is not None:  # not that the caller waited too long
+        if explain is not None and not isinstance(error, TimeoutError):  # not that the caller waited too long
             self.explain = None
             explain(self, error)
 

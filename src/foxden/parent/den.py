@@ -146,7 +146,7 @@ class _Door:
             if refusal is not None:
                 raise refusal
             starter = Starter(runtime.processes, runtime.plans, runtime.brokers, settings)
-            refused = Refused(self._soon, runtime.violations)
+            refused = Refused(self._soon, runtime.violations, runtime.brokers.have_told, settings.begins_in)
             pool = Pool(self._soon, starter, sizes, finished=ended)
             pool.refused = refused
             self._pools.add(pool)
@@ -302,7 +302,7 @@ class Den(_Door):
 
     def violations(self, *, pid: int | None = None) -> list[Violation]:
         """What was refused, oldest first: as much as is kept, of one process only where it is named."""
-        return self._run(_soon(lambda: self._runtime.violations.records(pid)))
+        return self._run(self._runtime.refused(pid))
 
     def support(self) -> SupportReport:
         """What this kernel gives, per layer and per process type, and what to do about what is missing."""
@@ -392,7 +392,7 @@ class AsyncDen(_Door):
 
     async def violations(self, *, pid: int | None = None) -> list[Violation]:
         """See Den.violations."""
-        return await self._wait(_soon(lambda: self._runtime.violations.records(pid)))
+        return await self._wait(self._runtime.refused(pid))
 
     async def support(self) -> SupportReport:
         """See Den.support."""

@@ -18,7 +18,7 @@ from foxden.launch import early
 from foxden.launch.launcher import Launcher
 from foxden.model.enforcement import Layer
 from foxden.model.process_types import BY_NAME, Family, ProcessType, RemoteType
-from foxden.model.records import ProcessRecord
+from foxden.model.records import ProcessRecord, Violation
 from foxden.observe import violation_line
 from foxden.parent.broker import AskRecord, BrokerParent, Brokers
 from foxden.parent.denials import Denials
@@ -212,6 +212,11 @@ class Runtime:
     async def revoke(self, child: int, path: str) -> None:
         """See Den.revoke."""
         await self.brokers.revoke(self.processes.child_id(child), path)
+
+    async def refused(self, pid: int | None) -> list[Violation]:
+        """See Den.violations."""
+        await self.brokers.have_told()
+        return self.violations.records(pid)
 
     def records(self) -> list[ProcessRecord]:
         return self.processes.records()

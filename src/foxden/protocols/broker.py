@@ -115,3 +115,9 @@ class PBroker(PChildProcess, number=15, ends=("default", "broker")):
         served: Size
         refused: Size
         untold: Size  # refused beyond what may be told in a second
+
+    class Tell(ToChild):
+        """Tell now what is told late: equal refusals are counted for a second.  The reply comes after them."""
+
+        class Returns(Reply):
+            """Nothing."""

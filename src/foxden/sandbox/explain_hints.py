@@ -41,6 +41,7 @@ class Ways(msgspec.Struct, frozen=True):
 
 PROGRAM_OF_DEN = "plugin of a den"  # what Den.run starts: its caller writes Python, not options
 _LATER = "  (comes with a later version)"
+_FETCHED = "  (comes with a later version; fetch with Den.fetch, and hand the bytes to the function)"
 _DEN_OWNS = "the socket process owns the network: ask with den.fetch or den.open"
 _GRANT = "den.grant(pid, {path}, {access!r})"  # while it runs
 _STARTS = "programs are started by `foxden run`, never from inside"
@@ -68,7 +69,7 @@ WAYS: dict[str, Ways] = {
     "utility": Ways(
         read="read=[{path}]",
         write="write=[{path}]",
-        connect="connect=[{host}]" + _LATER,
+        connect="connect=[{host}]" + _FETCHED,
         quoted=repr,
         why_not="a function gets files and hosts; `foxden run` runs programs that need more",
     ),

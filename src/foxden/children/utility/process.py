@@ -50,9 +50,8 @@ class UtilityChild(ChildActor, protocol=PUtility, side=Side.CHILD):
         _keep_large_blocks()
         sys.path[:] = message.path
         find_by_name(message.names)
-        if self.process.temporary:
-            os.environ.update(_IN_A_BOX, HOME=self.process.temporary)
-        os.environ.update(message.environment)
+        own = {**_IN_A_BOX, "HOME": self.process.temporary} if self.process.temporary else {}
+        os.environ.update({**own, **message.environment})
         if "TZ" in message.environment:  # it reads a file, which is to wait for the broker
             time.tzset()
         if self.process.enforcement.seccomp is None:  # else the broker knows where it stands, or nobody does
