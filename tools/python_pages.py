@@ -46,6 +46,7 @@ WORKER: tuple[tuple[str, str, str], ...] = (
     ("home", "that folder, too: `Path.home()`", "`env=`"),
     ("environment", "`LC_CTYPE=C.UTF-8`, `JOBLIB_MULTIPROCESSING=0`, `HOME` and nothing of yours",
      "`env=`, `Policy(env=…)`"),
+    ("arguments of the program", "none: `sys.argv` is `['']`, as at a prompt", "arguments of the function"),
     ("`/dev/shm`", "that folder as well: locks of `multiprocessing`, and its `ThreadPool`", "`read=`, `write=`"),
     ("new files", "have mode 0600, new folders 0700; `os.umask` fails", ""),
     ("locks", "`fcntl.lockf` works, of `fcntl.flock` it is said that there is none (`ENOSYS`)", ""),

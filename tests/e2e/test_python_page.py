@@ -296,6 +296,11 @@ def _environment(pool: SandboxExecutor, text: str, folder: Path) -> None:
     assert text.endswith("nothing of yours")
 
 
+def _argv(pool: SandboxExecutor, text: str, folder: Path) -> None:
+    assert f"`{pool.submit(lambda: sys.argv).result()}`" in text
+    assert pool.submit(lambda: sys.orig_argv).result() == [sys.executable]
+
+
 def _shared_memory(pool: SandboxExecutor, text: str, folder: Path) -> None:
     assert pool.submit(in_threads).result() == [1, 2]
     assert pool.submit(write_shared).result() == ["mine"]
@@ -358,6 +363,7 @@ TRIED: dict[str, Callable[[SandboxExecutor, str, Path], None]] = {
     "temporary files": _temporary,
     "home": _home,
     "environment": _environment,
+    "arguments of the program": _argv,
     "`/dev/shm`": _shared_memory,
     "new files": _new_files,
     "locks": _locks,

@@ -49,6 +49,7 @@ class UtilityChild(ChildActor, protocol=PUtility, side=Side.CHILD):
             return PUtility.Init.Returns()  # the parent has heard the same: it ends this process, and says why
         _keep_large_blocks()
         sys.path[:] = message.path
+        sys.argv[:], sys.orig_argv[:] = [""], [sys.executable]  # as at a prompt: not the words that workers start with
         find_by_name(message.names)
         own = {**_IN_A_BOX, "HOME": self.process.temporary} if self.process.temporary else {}
         os.environ.update({**own, **message.environment})
