@@ -27,6 +27,7 @@ from foxden.ipc.pipe import make_pair
 from foxden.ipc.schema import Message, Side
 from foxden.launch import early, interpreter, orphans
 from foxden.launch.childlog import ChildLog, make_log
+from foxden.model.enforcement import GONE_WITH_NAMESPACES, accepting
 from foxden.model.process_types import Family
 from foxden.protocols.forkserver import PForkServer, PStarter
 from foxden.sandbox.plan import SandboxPlan
@@ -48,7 +49,7 @@ class NamespacesRefused(SandboxUnavailable):
         super().__init__(
             f"{process_type}: expected new namespaces, the kernel refused them: {os.strerror(errno)}",
             layers=("namespaces",),
-            hint="`foxden support` says what to change; --allow-partial namespaces,root,network,limits accepts it",
+            hint=f"`foxden support` says what to change; {accepting(GONE_WITH_NAMESPACES)} accepts it",
         )
         self.errno = errno
 

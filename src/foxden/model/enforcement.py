@@ -6,7 +6,7 @@ Source: shared vocabulary FULL / PARTIAL / NONE, after rust-landlock's Restricti
 """
 
 import enum
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Self
 
 import msgspec
@@ -28,6 +28,16 @@ class Layer(enum.Enum):
     NETWORK = "network"
     LANDLOCK = "landlock"
     SECCOMP = "seccomp"
+
+
+# What a child lacks where the kernel gives no namespaces: itself, and what is made in one.
+GONE_WITH_NAMESPACES = (Layer.NAMESPACES, Layer.ROOT, Layer.NETWORK, Layer.LIMITS)
+
+
+def accepting(layers: Iterable[Layer]) -> str:
+    """The option that accepts the loss of these, and what it is in Python."""
+    names = list(dict.fromkeys(layer.value for layer in layers))
+    return f"--allow-partial {','.join(names)}, in Python allow_partial={names}"
 
 
 class LayerStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from foxden import native
 from foxden.errors import FoxdenError, LaunchFailed, SandboxUnavailable
 from foxden.launch.launcher import Forked, Launcher, NamespacesRefused, ServerGone
-from foxden.model.enforcement import Enforcement, Layer, LayerStatus, Status
+from foxden.model.enforcement import GONE_WITH_NAMESPACES, Enforcement, Layer, LayerStatus, Status, accepting
 from foxden.model.process_types import BY_NAME, ProcessType, RemoteType, family_of
 from foxden.model.records import ProcessRecord
 from foxden.observe.filters import filters_on
@@ -267,12 +267,12 @@ class ProcessManager:
             return
         reasons = {layer: status.reason for layer, status in enforcement.items()}
         text = "; ".join(f"{layer.value}: {reasons[layer]}" for layer in missing)
-        names = ",".join(layer.value for layer in missing)
+        everything = [layer for layer in Layer if layer in missing or layer in self._accepted]
         host.kill("its sandbox is not whole")
         raise SandboxUnavailable(
             f"{host}: the sandbox is not whole: {text}",
             layers=tuple(layer.value for layer in missing),
-            hint=f"`foxden support` says what to change; --allow-partial {names} accepts the loss",
+            hint=f"`foxden support` says what to change; {accepting(everything)} accepts the loss",
         )
 
     def _end_bad_peer(self, child_id: int, error: str) -> None:
@@ -384,5 +384,5 @@ def _not_accepted(error: SandboxUnavailable, accepted: frozenset[Layer]) -> Sand
         str(error),
         layers=tuple(lost),
         hint="allow unprivileged user namespaces (`foxden support` says how), or accept the loss with "
-        f"--allow-partial {','.join(lost)},network,limits",
+        + accepting(GONE_WITH_NAMESPACES),
     )
