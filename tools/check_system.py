@@ -42,6 +42,10 @@ def has_python_headers() -> bool:
     return Path(sysconfig.get_path("include"), "Python.h").is_file()
 
 
+def has_python_tests() -> bool:
+    return any(Path(sysconfig.get_path("stdlib"), "test").glob("test_concurrent_futures*"))
+
+
 NEEDED = (
     Need("nginx-light", "tests and benchmarks load pages from a real server", lambda: has_program("nginx")),
     Need("bubblewrap", "benchmarks compare with it", lambda: has_program("bwrap")),
@@ -56,6 +60,7 @@ NEEDED = (
     Need("sqlite3", "likewise", lambda: has_program("sqlite3")),
     Need("tmux", "tests of terminals look at a real one", lambda: has_program("tmux")),
     Need("python3-doc", "tests and benchmarks load its pages", has_python_docs),
+    Need("libpython3-testsuite", "CPython's own tests of executors, run against ours", has_python_tests),
     Need("ca-certificates", "https: the authorities that this system trusts", AUTHORITIES.is_file),
     Need("python3-venv", "make setup makes .venv with it", lambda: importlib.util.find_spec("ensurepip") is not None),
     Need("python3-dev", "the extension in C, without which some things are slower", has_python_headers, wished=True),

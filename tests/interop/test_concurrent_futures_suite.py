@@ -100,7 +100,7 @@ class OfTheSuite:
         return Context()
 
 
-@pytest.mark.skipif(SUITE is None, reason="no CPython test suite: apt install libpython3.11-testsuite")
+@pytest.mark.skipif(SUITE is None, reason="no CPython test suite: apt install libpython3-testsuite")
 @pytest.mark.leaks_ok("the suite's executors end when they are collected")
 @pytest.mark.parametrize(("base", "name"), _cases(), ids=lambda value: value)
 def test_the_suite(base: str, name: str, den: Den) -> None:
