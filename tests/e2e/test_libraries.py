@@ -6,6 +6,8 @@ What they may not do there is tried beside what they may: a box that imports eve
 
 from __future__ import annotations
 
+import ctypes.util
+import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -118,6 +120,30 @@ def test_all_of_them_are_imported_in_one_worker() -> None:
     with SandboxExecutor(1, timeout=WAIT_S) as made:
         assert [run(made, libraries.load, name) for name in LIBRARIES] == list(LIBRARIES)
         holds(made)
+
+
+# --- what libraries ask of the system ---------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("each_way")
+def test_shared_objects_are_found_without_a_program() -> None:
+    with SandboxExecutor(1, timeout=WAIT_S) as made:
+        assert run(made, libraries.find_and_load, "c") == (ctypes.util.find_library("c"), 7)
+        assert run(made, libraries.find_and_load, "no-such-library") == (None, 0)
+        assert refused(made) == []
+
+
+@pytest.mark.usefixtures("each_way")
+def test_a_temporary_file_without_a_name_is_made() -> None:
+    with SandboxExecutor(1, timeout=WAIT_S) as made:
+        assert run(made, libraries.write_without_a_name) == b"text"
+        assert refused(made) == []
+        unnamed = os.O_TMPFILE | os.O_RDWR
+        with pytest.raises(PermissionError):
+            run(made, os.open, "/tmp", unnamed)
+        with pytest.raises(OSError, match=os.strerror(errno.EOPNOTSUPP)):
+            run(made, libraries.open_in_own_folder, unnamed)
+        assert refused(made) == ["/tmp"]
 
 
 # --- locks of multiprocessing -----------------------------------------------------------------------------------------

@@ -99,5 +99,28 @@ def with_threads() -> tuple[list[int], int]:
         return threads.map(count, range(5)), len(counted)
 
 
+def find_and_load(name: str) -> tuple[str | None, int]:
+    import ctypes.util
+
+    found = ctypes.util.find_library(name)
+    return found, int(ctypes.CDLL(found).abs(-7)) if found else 0
+
+
+def write_without_a_name() -> bytes:
+    import tempfile
+
+    with tempfile.TemporaryFile() as file:
+        file.write(b"text")
+        file.seek(0)
+        return file.read()
+
+
+def open_in_own_folder(flags: int) -> int:
+    import os
+    import tempfile
+
+    return os.open(tempfile.gettempdir(), flags)
+
+
 def loaded(names: tuple[str, ...]) -> list[str]:
     return [name for name in names if name in sys.modules]

@@ -137,11 +137,11 @@ KNOWN_FLAGS: dict[str, int] = {
 }
 
 _SYNC = os.O_SYNC | os.O_DSYNC
-OPEN_FLAGS = (  # Gecko's list; O_ASYNC, O_PATH, O_TMPFILE and whatever comes later are not in it
+OPEN_FLAGS = (  # Gecko's list; O_ASYNC, O_PATH and whatever comes later are not in it
     os.O_ACCMODE | os.O_APPEND | os.O_DIRECT | os.O_DIRECTORY | os.O_EXCL | os.O_NOATIME | os.O_NOCTTY
-    | os.O_NOFOLLOW | os.O_NONBLOCK | _SYNC | os.O_TRUNC | os.O_CLOEXEC | os.O_CREAT
+    | os.O_NOFOLLOW | os.O_NONBLOCK | _SYNC | os.O_TRUNC | os.O_CLOEXEC | os.O_CREAT | O_TMPFILE_BIT
 )  # fmt: skip
-OPEN_FLAGS_OF_PROGRAMS = OPEN_FLAGS | os.O_PATH | O_TMPFILE_BIT  # view=child: unmodified programs have use for both
+OPEN_FLAGS_OF_PROGRAMS = OPEN_FLAGS | os.O_PATH  # view=child: unmodified programs have use for it
 
 
 def forms_of(arch: str) -> dict[int, tuple[str, Form]]:

@@ -99,9 +99,12 @@ def _create(job: Job, place: Place, flags: int) -> Given:
 
 
 def _unnamed(job: Job, flags: int) -> Given:
-    """O_TMPFILE: a file without a name, in a directory of a program's view."""
+    """O_TMPFILE: a file without a name, in a directory of a program's view.  A child of foxden's own hears that there
+    are none, as on many a file system, and makes one with a name."""
     place = job.place(job.request.at, job.request.path)
     job.allow(place, open_need(flags) | CREATE)
+    if not job.view.is_child:
+        raise OSError(errno.EOPNOTSUPP, place.path)
     mode = job.request.mode & ~umask_of(job.note.tid) & _KEPT_MODE
     job.check()
     return _given(os.open(f"/proc/self/fd/{place.fd}", flags | _ALWAYS, mode), flags)

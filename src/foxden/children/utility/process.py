@@ -16,6 +16,7 @@ import time
 from typing import Any
 
 from foxden.children.utility import prewarm as warm
+from foxden.children.utility import shared_objects
 from foxden.children.utility.named_imports import find_by_name
 from foxden.children.utility.run import Calls
 from foxden.ipc import awake
@@ -51,6 +52,8 @@ class UtilityChild(ChildActor, protocol=PUtility, side=Side.CHILD):
         sys.path[:] = message.path
         sys.argv[:], sys.orig_argv[:] = [""], [sys.executable]  # as at a prompt: not the words that workers start with
         find_by_name(message.names)
+        if self.process.temporary:
+            shared_objects.use()
         own = {**_IN_A_BOX, "HOME": self.process.temporary} if self.process.temporary else {}
         os.environ.update({**own, **message.environment})
         if "TZ" in message.environment:  # it reads a file, which is to wait for the broker
