@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import foxden
 from foxden import boxed_tests, executor, pytest_plugin
 from foxden.ipc import values
+from foxden.launch import private_folders
 from foxden.parent import arguments, den, functions, programs
 from foxden.parent.grant_arguments import GrantArguments
 from foxden.parent.program_request import RunArguments
@@ -42,7 +43,8 @@ WORKER: tuple[tuple[str, str, str], ...] = (
     ("arguments", f"what cloudpickle takes, in up to {arguments._MAX_BUFFERS} buffers: a large array is one, "
                   "and so is a long pickle", ""),
     ("working directory", "yours where it, or something in it, is granted; else `/`", "`read=`, `write=`"),
-    ("temporary files", "a folder of its own for `tempfile`, gone with the worker", ""),
+    ("temporary files", f"a folder of its own for `tempfile`, in memory, gone with the worker: "
+                        f"{private_folders.SIZE >> 30} GiB, {private_folders.INODES:,} files", "`write=`: on the disk"),
     ("home", "that folder, too: `Path.home()`", "`env=`"),
     ("environment", "`LC_CTYPE=C.UTF-8`, `JOBLIB_MULTIPROCESSING=0`, `HOME` and nothing of yours",
      "`env=`, `Policy(env=…)`"),

@@ -263,6 +263,14 @@ def _directory(pool: SandboxExecutor, text: str, folder: Path) -> None:
         os.chdir(before)
 
 
+def look_at(theirs: str) -> tuple[list[str], int, int]:
+    """What lies in this worker's folder, and in that of another; how much may be there."""
+    own = tempfile.gettempdir()
+    system = os.statvfs(own)
+    there = os.listdir(theirs) if os.path.exists(theirs) else []
+    return os.listdir(own) + there, system.f_blocks * system.f_frsize, system.f_files
+
+
 def write_at_home() -> str:
     path = pathlib.Path.home() / "mine"
     path.write_text("mine")
@@ -308,9 +316,12 @@ def _shared_memory(pool: SandboxExecutor, text: str, folder: Path) -> None:
 
 
 def _temporary(pool: SandboxExecutor, text: str, folder: Path) -> None:
-    with SandboxExecutor(1) as own:
+    size, files = _numbers(text)
+    with SandboxExecutor(1, fresh=True) as own:
         place = own.submit(tempfile.mkdtemp).result()
-        assert os.path.isdir(place)
+        for _ in range(2):
+            found = own.submit(look_at, os.path.dirname(place)).result()
+            assert found == ([], size << 30, files), "not even of the one before"
     assert not os.path.exists(place)
 
 

@@ -23,7 +23,7 @@ from foxden.broker import quick
 from foxden.broker.notify import Listener, Notification
 from foxden.broker.rules import CREATE, DENY, STAT, Rules
 from foxden.broker.tasks import Tasks
-from foxden.broker.view import View
+from foxden.broker.view import OwnFolder, View
 
 _ROUND_MAX = 64
 _CALL, _RULE = struct.Struct("=4i3I"), struct.Struct("=IIiI")  # struct call, struct rule of src/native/broker.c
@@ -101,7 +101,9 @@ class NativeLoop(Loop):
     def set_rules(self, client: Client) -> None:
         root = client.view.root if client.view is not None and client.is_quick else -1
         is_child = client.view is not None and client.view.is_child
-        self._loop.set_rules(client.listener.fd, root, *packed_rules(client.rules, is_child=is_child))
+        own = client.view.folder if client.view is not None else None
+        rules = packed_rules(client.rules, is_child=is_child, without=own)
+        self._loop.set_rules(client.listener.fd, root, *rules)
 
     def set_ids(self, client: Client) -> bool:
         """Maps of one line each, or of all ids: others are Python's."""
@@ -133,17 +135,18 @@ def make_loop(size: int) -> Loop:
     return Loop() if extension is None else NativeLoop(extension)
 
 
-def packed_rules(rules: Rules, *, is_child: bool = False) -> tuple[bytes, bytes]:
+def packed_rules(rules: Rules, *, is_child: bool = False, without: OwnFolder | None = None) -> tuple[bytes, bytes]:
     """Rows and text for the extension, in the order of their paths.
 
     A row gives all that may be done by it, so that no word of rules need be known there: what is given anything may be
     looked at; what is denied is given nothing; what lies above something given may be looked at.  `is_child`: in a
-    view of a child's own O_CREAT asks nothing of what is there, as the null device is.
+    view of a child's own O_CREAT asks nothing of what is there, as the null device is.  `without`: what the extension
+    would look for in another place; it is left to Python.
     """
     paths = {raw: path for path in (*rules.by_path, *rules.ancestors) if (raw := _raw(path))}
     rows, text = [], b""
     for raw, path in sorted(paths.items()):
-        access = rules.by_path.get(path, -1)
+        access = DENY if without is not None and without.has(path) else rules.by_path.get(path, -1)
         given = 0 if access > 0 and access & DENY else access | STAT if access > 0 else access
         if is_child and path == quick.NULL and given > 0:
             given |= CREATE

@@ -17,9 +17,11 @@ import msgspec
 
 from foxden import native
 from foxden.broker import notify
+from foxden.broker.own_folders import OwnFolders
 from foxden.broker.records import Act, Ask, Detached
 from foxden.broker.server import Broker
 from foxden.ipc.schema import Side
+from foxden.launch import child_main
 from foxden.launch.child_main import ChildActor, ChildContext
 from foxden.protocols.broker import PBroker, ProtectedTrees, Rules
 
@@ -42,7 +44,8 @@ class BrokerChild(ChildActor, protocol=PBroker, side=Side.CHILD):
             message.child_id, message.listener.detach(), stacks, message.view, _pairs(message.rules),
             _trees(message.protected), message.errnos, ask=message.ask,
             ask_timeout_s=message.ask_timeout_s, everything=message.everything,
-            show_ancestors=message.show_ancestors, folder=message.folder, shared_memory=message.shared_memory,
+            show_ancestors=message.show_ancestors, folder=message.folder, temporary=message.temporary,
+            shared_memory=message.shared_memory,
         )  # fmt: skip
 
     def recv_set_rules(self, message: PBroker.SetRules) -> PBroker.SetRules.Returns:
@@ -63,6 +66,7 @@ class BrokerChild(ChildActor, protocol=PBroker, side=Side.CHILD):
     def _have(self) -> Broker:
         if self.broker is None:
             self.broker = Broker(self._put)
+            self.broker.folders = OwnFolders(child_main.KEPT)
         return self.broker
 
     def _put(self, said: Act | Ask | Detached) -> None:

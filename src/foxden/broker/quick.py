@@ -95,6 +95,8 @@ def answer(client: Client, view: View, note: Notification, copies: dict[int, str
         return _give_null(client, view, note, flags)
     if beyond or not is_plain(path) or path.startswith(("/proc/", "/dev/")):
         return False
+    if view.folder is not None and view.folder.has(path):
+        return False
     granted = client.rules.allows(path, call.need)
     if not client.listener.is_valid(note.id):
         return False

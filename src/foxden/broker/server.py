@@ -25,6 +25,7 @@ from foxden.broker.forms import KNOWN_FLAGS, Request, decode, forms_of, signed_6
 from foxden.broker.job import EACCES, EINVAL, ENOENT, Gone, Job
 from foxden.broker.loops import Ready, make_loop
 from foxden.broker.notify import Listener, Notification, sizes
+from foxden.broker.own_folders import OwnFolders
 from foxden.broker.records import Act, Ask, Detached, Given, Refused, carried
 from foxden.broker.rules import READ, STAT
 from foxden.broker.view import View
@@ -72,6 +73,7 @@ class Broker:
         self._watched: dict[int, Callable[[int], None]] = {}
         self._flush_at = 0.0
         self._host = View.of_host()
+        self.folders = OwnFolders(())
         self._umask = os.umask(0)
         self.watch(self._waiting.fileno(), lambda event: self._collect())
 
@@ -92,6 +94,7 @@ class Broker:
         everything: bool = False,
         show_ancestors: bool = False,
         folder: str = "",
+        temporary: str = "",
         shared_memory: str = "",
     ) -> None:
         """Answer one more child.  Takes over both descriptors.  `view`: host | child, which is shown them anyway."""
@@ -106,7 +109,8 @@ class Broker:
         self._by_id[child_id] = self._by_fd[listener] = client
         client.set_rules(tuple(rules), tuple((tree, tuple(names)) for tree, names in protected))
         if not client.is_child:
-            client.take_view(self._host)
+            own = self.folders.take(child_id) if temporary else -1
+            client.take_view(self._host if own < 0 else self._host.with_own(temporary, own))
         self._epoll.register(listener, select.EPOLLIN)
 
     def set_rules(
@@ -151,6 +155,7 @@ class Broker:
         served = client.served
         self._loop.remove(client)
         client.close(keep=self._host)
+        self.folders.give_back(client.child_id)
         self._sink(Detached(client.child_id, served, client.refused, client.teller.untold))
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ import os
 import re
 import stat
 from collections.abc import Callable
+from typing import NamedTuple
 
 from foxden.broker import held
 from foxden.broker.kernel import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2
@@ -60,6 +61,17 @@ class Place:
         self.fd = self.parent = -1
 
 
+class OwnFolder(NamedTuple):
+    """A child's own folder of temporary files, where it is a file system that stands at no path."""
+
+    prefix: str  # what it is called
+    fd: int
+    device: int
+
+    def has(self, path: str) -> bool:
+        return path.startswith(self.prefix) and path[len(self.prefix) : len(self.prefix) + 1] in ("", "/")
+
+
 class NotFound(OSError):
     """Resolving failed at `path`, the canonical path of what was looked for there."""
 
@@ -71,8 +83,8 @@ class NotFound(OSError):
 class View:
     """One tree of names.  `is_child`: that of an unmodified program, in a mount namespace of its own."""
 
-    def __init__(self, root: int, *, is_child: bool) -> None:
-        self.root, self.is_child = root, is_child
+    def __init__(self, root: int, *, is_child: bool, folder: OwnFolder | None = None) -> None:
+        self.root, self.is_child, self.folder = root, is_child, folder
 
     @classmethod
     def of_host(cls) -> View:
@@ -83,8 +95,18 @@ class View:
         """As this thread sees it.  The caller checks that the notification that named it is still valid."""
         return cls(os.open(f"/proc/{tid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), is_child=True)
 
+    def with_own(self, prefix: str, fd: int) -> View:
+        """The same, but that this path is the root of `fd`, which stays the caller's."""
+        return View(os.dup(self.root), is_child=self.is_child, folder=OwnFolder(prefix, fd, os.fstat(fd).st_dev))
+
     def close(self) -> None:
         os.close(self.root)
+
+    def _at(self, path: str) -> tuple[int, bytes]:
+        """From where, and by which path, a canonical path is opened."""
+        if self.folder is not None and self.folder.has(path):
+            return self.folder.fd, os.fsencode(path[len(self.folder.prefix) :] or "/")
+        return self.root, os.fsencode(path)
 
     # ---- where a relative path begins
 
@@ -120,13 +142,15 @@ class View:
     def _path_of(self, fd: int) -> str:
         """The path by which this view leads to what is held; empty: none does."""
         path = os.readlink(f"/proc/self/fd/{fd}")
+        if self.folder is not None and os.fstat(fd).st_dev == self.folder.device:
+            path = self.folder.prefix + path.rstrip("/")
         return path if self._is_at(path, fd) else ""
 
     def _is_at(self, path: str, fd: int) -> bool:
         if not path.startswith("/"):
             return False
         try:
-            other = openat2(self.root, os.fsencode(path), _FOUND, STRICT)
+            other = openat2(*self._at(path), _FOUND, STRICT)
         except OSError:
             return False
         try:
@@ -154,12 +178,12 @@ class View:
 
     def _find_plain(self, path: str, follow: bool) -> Place:
         """No link lies on the way, nor, if it is to be followed, at the end: canonical as it is.  ELOOP: one does."""
-        fd = openat2(self.root, os.fsencode(path), os.O_PATH | os.O_CLOEXEC if follow else _FOUND, STRICT)
+        fd = openat2(*self._at(path), os.O_PATH | os.O_CLOEXEC if follow else _FOUND, STRICT)
         return Place(path, -1, "", fd, os.fstat(fd).st_mode)
 
     def _find_parent(self, path: str, follow: bool) -> Place:
         folder, _, name = path.rpartition("/")
-        parent = openat2(self.root, os.fsencode(folder or "/"), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, STRICT)
+        parent = openat2(*self._at(folder or "/"), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, STRICT)
         place = Place(path, parent, name, -1, 0)
         try:
             place.fd = os.open(name, _FOUND, dir_fd=parent)
@@ -175,7 +199,7 @@ class View:
         return place
 
     def _walk(self, path: str, follow: bool, who: Callable[[], Who], passes: Callable[[str], bool]) -> Place:
-        trail = _Trail(self.root)
+        trail = _Trail(self.root, self.folder)
         try:
             return self._steps(trail, path, follow, who, passes)
         finally:
@@ -235,8 +259,8 @@ class View:
 class _Trail:
     """The directories from the root to where a walk is, each held."""
 
-    def __init__(self, root: int) -> None:
-        self._root = root
+    def __init__(self, root: int, folder: OwnFolder | None) -> None:
+        self._root, self._folder = root, folder
         self._names: list[str] = []
         self._fds: list[int] = []
 
@@ -253,6 +277,8 @@ class _Trail:
 
     def open(self, name: str, *, may_lack: bool) -> int:
         """Raises NotFound.  -1: nothing is there, and nothing need be."""
+        if self._folder is not None and self._folder.prefix == self.path_of(name):
+            return os.dup(self._folder.fd)
         try:
             return os.open(name, _FOUND, dir_fd=self._here)
         except OSError as error:

@@ -54,6 +54,9 @@ class ChildActor(Actor):
         self.process.exit(0)
 
 
+KEPT: list[int] = []  # descriptors of the fork server's that its child keeps
+
+
 class ChildContext:
     """What a child module's `main` is handed."""
 
@@ -96,7 +99,7 @@ class ChildContext:
                 message.plan,
                 namespaces_given=message.namespaces_given,
                 own_uid=self.own_uid,
-                keep_fds={self.sock.fileno(), *(stacks or ())},
+                keep_fds={self.sock.fileno(), *(stacks or ()), *KEPT},
                 landlock_abi_limit=message.landlock_abi_limit,
                 begun=self._begun,
                 answer_traps=lambda: stacks is not None and _answer_traps(stacks[1]),

@@ -24,7 +24,7 @@ from foxden.protocols.forkserver import PForkServer
 from foxden.sandbox import capabilities, linux, namespaces, seccomp
 
 if TYPE_CHECKING:
-    from foxden.launch import own_ids
+    from foxden.launch import own_ids, private_folders
 
 # After a child was forked: that it has the processors to itself for its own start, and its first work.
 _REST_MS = 100
@@ -38,12 +38,14 @@ class ForkServerChild(Actor, protocol=PForkServer, side=Side.CHILD):
         entering: own_ids.Entering | None = None,
         no_ids: str = "",
         in_child: Callable[[int], None] = lambda flags: None,
+        folders: private_folders.Making | None = None,
     ) -> None:
         self._modules = modules  # process type → child module
         self._warmth = warmth
         self._entered = entering is not None  # in a user namespace of its own: children without one inherit rights
         self._in_child = in_child  # called in each, with the namespaces that it was forked into
         self._no_ids = entering.finish() if entering is not None else no_ids
+        self._folders = folders
 
     def recv_init(self, message: PForkServer.Init) -> None:
         """Take the family's filter: every child inherits it below its own."""
@@ -56,6 +58,9 @@ class ForkServerChild(Actor, protocol=PForkServer, side=Side.CHILD):
         if module is None:
             return PForkServer.Fork.Returns(pid=0, errno=22)  # EINVAL: not of this family
         whole = not message.sees_libraries
+        if self._folders is not None:
+            child_main.KEPT.extend(self._folders.finish())
+            self._folders = None
         self._warmth.ready_for(module, whole=whole, late=message.wants_late, imports=message.imports)
         wanted = bool(message.uid) and bool(message.flags & namespaces.CLONE_NEWUSER)
         gate = os.pipe() if wanted and not self._no_ids else None
@@ -122,6 +127,15 @@ def _enter(ids: str, family: Family) -> tuple[own_ids.Entering | None, str]:
         return None, str(error)
 
 
+def _folders(family: Family) -> private_folders.Making | None:
+    """Begin to make what children's temporary files are kept in."""
+    if family is not Family.BROKER:
+        return None
+    from foxden.launch import private_folders
+
+    return private_folders.Making()
+
+
 def _emulated(words: str) -> Callable[[int], None]:
     """Be the lesser kernel's; returns what its children do."""
     if not words:
@@ -149,10 +163,11 @@ def main(words: interpreter.BootWords) -> None:
     namespaces.remember_ids()
     family = Family(words.family)
     entering, no_ids = _enter(words.ids, family)
+    folders = _folders(family)
     modules = modules_of(family)
     warmth = Warmth(modules.values())
     sock = bind(interpreter.IPC_FD)
-    pipe = BlockingPipe(sock, ForkServerChild(modules, warmth, entering, no_ids, in_child), peer="the parent")
+    pipe = BlockingPipe(sock, ForkServerChild(modules, warmth, entering, no_ids, in_child, folders), peer="the parent")
     loop = BlockingLoop()
     loop.add(pipe)
     rest_ms = 0

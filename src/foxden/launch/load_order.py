@@ -22,6 +22,9 @@ ORDER: dict[str, tuple[str, ...]] = {
     "foxden.broker.process": (
         "foxden/broker/__init__",
         "foxden/broker/notify",
+        "_weakrefset",
+        "threading",
+        "foxden/broker/own_folders",
         "foxden/broker/records",
         "signal",
         "foxden/broker/kernel",
@@ -39,8 +42,6 @@ ORDER: dict[str, tuple[str, ...]] = {
         "foxden/broker/memory",
         "selectors",
         "socket",
-        "_weakrefset",
-        "threading",
         "foxden/broker/waiting",
         "foxden/broker/loopback",
         "foxden/broker/opening",

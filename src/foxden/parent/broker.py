@@ -84,6 +84,7 @@ class _Attached(msgspec.Struct):
     everything: bool
     show_ancestors: bool
     folder: str
+    temporary: str
     shared_memory: str
     granted: dict[str, Access] = msgspec.field(default_factory=dict)  # while running, by path
 
@@ -132,6 +133,7 @@ class Brokers:
         everything: bool = False,
         show_ancestors: bool = False,
         folder: str = "",
+        temporary: str = "",
         shared_memory: str = "",
     ) -> None:
         """Have this child's calls answered.  Takes over both descriptors.  `ask` None: if the den asks at all."""
@@ -141,7 +143,7 @@ class Brokers:
             child_id, host, listener, stacks, view,
             dict(PathRules.of(rules).by_path), _protected(protected), dict(errnos or {}),
             self.ask is not None if ask is None else ask, everything, show_ancestors, folder,
-            shared_memory,
+            temporary, shared_memory,
         )  # fmt: skip
         self._attached[child_id] = attached
         if host is not None:
@@ -256,7 +258,7 @@ class Brokers:
                 child_id=attached.child_id, listener=attached.listener, stacks=attached.stacks, view=attached.view,
                 rules=attached.wire_rules(), protected=attached.protected, errnos=attached.errnos,
                 ask=attached.ask, everything=attached.everything, show_ancestors=attached.show_ancestors,
-                folder=attached.folder, shared_memory=attached.shared_memory,
+                folder=attached.folder, temporary=attached.temporary, shared_memory=attached.shared_memory,
                 ask_timeout_s=self._prefs.get_int("foxden.broker.ask-timeout") + 1,
             )
         )  # fmt: skip

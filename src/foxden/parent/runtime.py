@@ -182,8 +182,11 @@ class Runtime:
         row, remote = host.row, host.remote_type
         if row.name == "plugin":
             return self.programs.serve_alone(host, listener, stacks)
-        rules = self.plans.rules(row, remote, self.processes.temporary_of(host))
-        self.brokers.attach(host, listener, stacks, rules=rules, errnos=self.plans.errnos(row, remote))
+        own = self.processes.temporary_of(host)
+        rules = self.plans.rules(row, remote, own)
+        if self.plans.resolved(row, remote).reads != "broker":
+            own = ""  # it reads its files by itself, on the disk
+        self.brokers.attach(host, listener, stacks, rules=rules, errnos=self.plans.errnos(row, remote), temporary=own)
         return None
 
     def _told(self, child_id: int, act: PBroker.OnAct) -> None:

@@ -108,6 +108,7 @@ class Starter:
             host, listener, stacks, rules=rules, protected=self._settings.grants.protected,
             errnos=self._errnos, show_ancestors=True,  # sqlite and resolve() ask for each on the way
             folder=folder if os.path.isdir(folder) else "/",  # it may be gone by now
+            temporary=own,
             shared_memory=own,  # locks of multiprocessing: thread pools have them
         )  # fmt: skip
 

@@ -59,6 +59,7 @@ class PBroker(PChildProcess, number=15, ends=("default", "broker")):
         everything: bool = False  # tell of what is granted, too
         show_ancestors: bool = False  # directories above what is granted may be looked at: they, not what lies in them
         folder: Annotated[str, Meta(max_length=4096)] = ""  # that it begins in; empty: where the kernel says
+        temporary: Annotated[str, Meta(max_length=4096)] = ""  # its own folder of temporary files; empty: it has none
         shared_memory: Annotated[str, Meta(max_length=4096)] = ""  # what /dev/shm is to it; empty: what it is
 
     class SetRules(ToChild):
