@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -137,6 +138,18 @@ def test_folders_in_folders_end_and_are_gone(den: Den, tmp_path: Path) -> None:
         assert made >= 1000, told
         for _ in range(COUNT + 2):  # more than there are folders: each is given again, and empty
             assert fresh.submit(left).result(WAIT_S) == []
+
+
+def test_the_next_broker_gives_nobody_what_the_last_ones_children_left() -> None:
+    with Den() as den, SandboxExecutor(1, den=den) as pool:
+        assert pool.submit(in_own, "write_until_full", "secret", MIB).result(WAIT_S) == (MIB, "")
+        (broker,) = dens.pids(den, "broker")
+        os.kill(broker, signal.SIGKILL)
+        dens.wait_until(lambda: dens.pids(den, "broker") != [broker], "the broker to end")
+        for _ in range(3):
+            with SandboxExecutor(1, den=den) as other:
+                assert other.submit(left).result(WAIT_S) == []
+        assert dens.pids(den, "broker") not in ([], [broker]), "there is another one"
 
 
 def test_what_is_reserved_counts(pool: SandboxExecutor, tmp_path: Path) -> None:

@@ -21,8 +21,13 @@ class OwnFolders:
     """Those that nobody has.  What cannot be emptied is closed, and gone with that."""
 
     def __init__(self, folders: Iterable[int]) -> None:
-        self._free = list(folders)
+        self._free: list[int] = []
         self._used: dict[int, int] = {}  # child → descriptor
+        for fd in folders:  # a broker that was there before may have given it to a child
+            if _is_empty(fd):
+                self._free.append(fd)
+            else:
+                self._empty(fd)
 
     def take(self, child_id: int) -> int:
         """-1: there are no more."""
@@ -33,7 +38,10 @@ class OwnFolders:
     def give_back(self, child_id: int) -> None:
         fd = self._used.pop(child_id, -1)
         if fd >= 0:
-            threading.Thread(target=self._make_free, args=(fd,), daemon=True).start()
+            self._empty(fd)
+
+    def _empty(self, fd: int) -> None:
+        threading.Thread(target=self._make_free, args=(fd,), daemon=True).start()
 
     def _make_free(self, fd: int) -> None:
         try:
@@ -42,6 +50,14 @@ class OwnFolders:
             os.close(fd)
         else:
             self._free.append(fd)
+
+
+def _is_empty(folder: int) -> bool:
+    top = os.open(".", _FOLDER, dir_fd=folder)
+    try:
+        return not os.listdir(top)
+    finally:
+        os.close(top)
 
 
 def empty(folder: int) -> None:

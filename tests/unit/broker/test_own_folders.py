@@ -69,6 +69,19 @@ def test_what_is_empty_again_is_given_again(tmp_path: Path) -> None:
     os.close(opened[0])
 
 
+def test_what_a_broker_left_that_is_gone_is_emptied_first(tmp_path: Path) -> None:
+    (tmp_path / "left").mkdir()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "left" / "file").write_text("left")
+    fds = [os.open(tmp_path / name, os.O_PATH | os.O_DIRECTORY) for name in ("empty", "left")]
+    given = OwnFolders(fds)
+    assert given.take(1) in fds
+    wait_until(lambda: given.take(2) >= 0, "the other one to be empty")
+    assert names(fds[1]) == []
+    for fd in fds:
+        os.close(fd)
+
+
 def test_what_cannot_be_emptied_is_never_given_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fd = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
     given = OwnFolders([fd])
