@@ -24,10 +24,7 @@ class OwnFolders:
         self._free: list[int] = []
         self._used: dict[int, int] = {}  # child → descriptor
         for fd in folders:  # a broker that was there before may have given it to a child
-            if _is_empty(fd):
-                self._free.append(fd)
-            else:
-                self._empty(fd)
+            self._have_empty(fd)
 
     def take(self, child_id: int) -> int:
         """-1: there are no more."""
@@ -38,10 +35,17 @@ class OwnFolders:
     def give_back(self, child_id: int) -> None:
         fd = self._used.pop(child_id, -1)
         if fd >= 0:
-            self._empty(fd)
+            self._have_empty(fd)
 
-    def _empty(self, fd: int) -> None:
-        threading.Thread(target=self._make_free, args=(fd,), daemon=True).start()
+    def _have_empty(self, fd: int) -> None:
+        """Most are: their child wrote nothing, or cleaned up."""
+        try:
+            if _is_empty(fd):
+                self._free.append(fd)
+            else:
+                threading.Thread(target=self._make_free, args=(fd,), daemon=True).start()
+        except (OSError, RuntimeError):  # no descriptor, no thread to be had
+            os.close(fd)
 
     def _make_free(self, fd: int) -> None:
         try:

@@ -64,6 +64,8 @@ def test_what_is_empty_again_is_given_again(tmp_path: Path) -> None:
     (tmp_path / "left").write_text("left")
     given.give_back(2)
     given.give_back(1)
+    assert given.take(4) == -1 or not list(tmp_path.iterdir()), "never before it is empty"
+    given.give_back(4)
     wait_until(lambda: given.take(3) == opened[0], "it to be empty")
     assert not list(tmp_path.iterdir())
     os.close(opened[0])
@@ -80,6 +82,24 @@ def test_what_a_broker_left_that_is_gone_is_emptied_first(tmp_path: Path) -> Non
     assert names(fds[1]) == []
     for fd in fds:
         os.close(fd)
+
+
+def test_what_nothing_was_left_in_is_given_at_once_and_without_a_thread_none_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    fd = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
+    given = OwnFolders([fd])
+    monkeypatch.setattr("threading.Thread.start", no_thread)
+    given.take(1)
+    given.give_back(1)
+    assert given.take(2) == fd
+    (tmp_path / "left").touch()
+    given.give_back(2)
+    assert given.take(3) == -1
+    assert not Path(f"/proc/self/fd/{fd}").exists(), "closed, which frees it"
 
 
 def test_what_cannot_be_emptied_is_never_given_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
