@@ -38,7 +38,7 @@ PAGES = [CHECKOUT / "README.md", CHECKOUT / "docs" / "start.md", *GUIDES]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# ([\w-]+\.(?:py|toml|sh))\n")
 FILE_KINDS = ("python", "toml", "sh")
-NUMBERS = re.compile(r"(?<=pid )\d{3,}|\d{4,}")  # the kernel begins again at 300
+NUMBERS = re.compile(r"(?:(?<=pid )|(?<='pid': )|(?<=\"pid\": ))\d{3,}|\d{4,}")  # the kernel begins again at 300
 END = "\x01"
 TIMEOUT_S = 60
 
