@@ -44,7 +44,9 @@ WORKER: tuple[tuple[str, str, str], ...] = (
                   "and so is a long pickle", ""),
     ("working directory", "yours where it, or something in it, is granted; else `/`", "`read=`, `write=`"),
     ("temporary files", f"a folder of its own for `tempfile`, in memory, gone with the worker: "
-                        f"{private_folders.SIZE >> 30} GiB, {private_folders.INODES:,} files", "`write=`: on the disk"),
+                        f"{private_folders.SIZE >> 30} GiB, {private_folders.INODES:,} files; beyond "
+                        f"{private_folders.COUNT} workers of a den at a time on the disk, without such a bound",
+     "`write=`: on the disk"),
     ("home", "that folder, too: `Path.home()`", "`env=`"),
     ("environment", "`LC_CTYPE=C.UTF-8`, `JOBLIB_MULTIPROCESSING=0`, `HOME` and nothing of yours",
      "`env=`, `Policy(env=…)`"),

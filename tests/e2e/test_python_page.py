@@ -35,6 +35,7 @@ from tests.support.den import end_shared_executors
 
 import foxden
 from foxden import AsyncDen, Den, Policy, SandboxExecutor, boxed_tests, sandboxed, untrusted
+from foxden.launch import private_folders
 from foxden.parent import functions
 from foxden.parent.grant_arguments import GrantArguments
 from foxden.parent.program_request import RunArguments, request_of
@@ -316,7 +317,8 @@ def _shared_memory(pool: SandboxExecutor, text: str, folder: Path) -> None:
 
 
 def _temporary(pool: SandboxExecutor, text: str, folder: Path) -> None:
-    size, files = _numbers(text)
+    size, files, workers = _numbers(text)
+    assert workers == private_folders.COUNT
     with SandboxExecutor(1, fresh=True) as own:
         place = own.submit(tempfile.mkdtemp).result()
         for _ in range(2):

@@ -37,6 +37,12 @@ class OwnFolders:
         if fd >= 0:
             self._have_empty(fd)
 
+    def drop(self, child_id: int) -> None:
+        """Its child lives on, and may hold folders of it: nobody else gets it."""
+        fd = self._used.pop(child_id, -1)
+        if fd >= 0:
+            os.close(fd)
+
     def _have_empty(self, fd: int) -> None:
         """Most are: their child wrote nothing, or cleaned up."""
         try:

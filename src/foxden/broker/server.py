@@ -126,6 +126,7 @@ class Broker:
         """Answer it no more: from now on the kernel says ENOSYS."""
         client = self._by_id.get(child_id)
         if client is not None:
+            self.folders.drop(child_id)
             self._end(client)
 
     def answer(self, token: int, *, allow: bool) -> None:

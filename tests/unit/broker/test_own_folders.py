@@ -102,6 +102,17 @@ def test_what_nothing_was_left_in_is_given_at_once_and_without_a_thread_none_is(
     assert not Path(f"/proc/self/fd/{fd}").exists(), "closed, which frees it"
 
 
+def test_what_a_living_child_may_hold_is_given_to_nobody(tmp_path: Path) -> None:
+    fd = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
+    given = OwnFolders([fd])
+    assert given.take(1) == fd
+    given.drop(1)
+    given.give_back(1)
+    assert given.take(2) == -1
+    assert not Path(f"/proc/self/fd/{fd}").exists()
+    given.drop(3)
+
+
 def test_what_cannot_be_emptied_is_never_given_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fd = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
     given = OwnFolders([fd])
